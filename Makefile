@@ -1,0 +1,55 @@
+# Everything a newcomer types. Needs Python 3.11 or later with venv; `make test` brings the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test test-slow check lock wheel clean
+
+demo: .venv/run  ## the whole product, with a demo shop and a stand-in Klaviyo
+	$(BIN)/checkout-proxy demo
+
+test: .venv/dev browser-and-nginx  ## every test but the slow ones
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-slow: .venv/dev browser-and-nginx  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/dev  ## lint, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel: .venv/dev  ## build the wheel and try it alone, in an environment of its own
+	rm -rf build/wheel dist
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet dist/*.whl
+	cd build && wheel/bin/python ../.ci/try_wheel.py
+
+lock: .venv/dev  ## resolve the development environment anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --group dev pyproject.toml -o requirements-dev.txt
+
+clean:
+	rm -rf .venv build dist
+
+.PHONY: browser-and-nginx
+browser-and-nginx:
+	.ci/install-browser-and-nginx
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; make PYTHON=python3.12 names another."; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo "venv is missing: sudo apt install python3-venv"; exit 1; }
+
+.venv/run: .venv/bin/python pyproject.toml
+	@echo "Installing what it needs; this takes about half a minute."
+	@$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml requirements-dev.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@ .venv/run
