@@ -1,0 +1,283 @@
+"""Settings: read once, and everything that is wrong is said at once, without a secret."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.errors import Misconfigured
+from proxy.settings import SENDER, WEB, Settings, described
+
+SECRETS = {
+    "CHECKOUT_PROXY_TOKEN_KEYS": "old-secret,new-secret",
+    "CHECKOUT_PROXY_SHOP_KEY": "shop-secret",
+    "CHECKOUT_PROXY_KLAVIYO_KEY": "pk_secret",
+}
+
+
+def read(*need: str, **settings: str) -> Settings:
+    environ = {f"CHECKOUT_PROXY_{name}": text for name, text in settings.items()}
+    return Settings.read(environ, need=need)
+
+
+def mistakes(*need: str, **settings: str) -> list[str]:
+    with pytest.raises(Misconfigured) as error:
+        read(*need, **settings)
+    return list(error.value.mistakes)
+
+
+# -- defaults ----------------------------------------------------------------------------
+
+
+def test_everything_but_the_keys_has_a_default() -> None:
+    settings = Settings.read(SECRETS, need=WEB + SENDER)
+
+    assert {name: getattr(settings, name) for name in _DEFAULTS} == _DEFAULTS
+
+
+_DEFAULTS: dict[str, Any] = {
+    "shop": "shop",
+    "token_age": timedelta(hours=24),
+    "klaviyo_url": "https://a.klaviyo.com",
+    "revision": "2026-07-15",
+    "metric": "Started Checkout",
+    "property_names": "both",
+    "origins": (),
+    "prefix": "/co",
+    "proxies": 0,
+    "store": "sqlite:///checkout-proxy-store",
+    "carts": "push",
+    "settle": timedelta(seconds=30),
+    "epoch": timedelta(hours=24),
+    "late": timedelta(hours=12),
+    "consent": "opt-out",
+}
+
+
+def test_the_default_that_is_described_is_the_one_that_holds() -> None:
+    said = {variable: default for variable, default, _ in described() if default}
+
+    assert Settings.read(SECRETS | said) == Settings.read(SECRETS)
+
+
+def test_every_setting_is_described() -> None:
+    names = {variable for variable, _, meaning in described() if meaning}
+
+    assert names == {f"CHECKOUT_PROXY_{name.upper()}" for name in _DEFAULTS} | set(SECRETS)
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    assert read(SHOP="", ORIGINS=" ", SETTLE="") == read()
+
+
+def test_settle_may_be_zero() -> None:
+    assert read(SETTLE="0").settle == timedelta(0)
+
+
+def test_the_last_of_the_keys_comes_last() -> None:
+    assert read(TOKEN_KEYS=" old , new ").token_keys == ("old", "new")
+
+
+def test_origins_are_compared_without_the_slash_at_their_end() -> None:
+    settings = read(ORIGINS="https://shop.com/, https://www.shop.com:8443,")
+
+    assert settings.origins == ("https://shop.com", "https://www.shop.com:8443")
+
+
+# -- what cannot be done without ---------------------------------------------------------
+
+
+def test_the_web_half_says_all_that_it_needs() -> None:
+    assert mistakes(*WEB) == [
+        "CHECKOUT_PROXY_TOKEN_KEYS is not set: the keys that sign session tokens, "
+        "comma-separated, oldest first: the last signs, all verify",
+        "CHECKOUT_PROXY_SHOP_KEY is not set: the bearer key with which the shop's server calls /v1",
+    ]
+
+
+def test_the_sender_says_all_that_it_needs() -> None:
+    assert mistakes(*SENDER) == [
+        "CHECKOUT_PROXY_KLAVIYO_KEY is not set: Klaviyo's private key, with the scope events:write"
+    ]
+
+
+def test_the_shops_key_is_not_needed_where_carts_come_signed() -> None:
+    settings = read(*WEB, TOKEN_KEYS="secret", CARTS="signed")
+
+    assert settings.shop_key is None
+
+
+def test_the_shops_key_is_needed_where_carts_are_pushed() -> None:
+    [mistake] = mistakes(*WEB, TOKEN_KEYS="secret", CARTS="push")
+
+    assert mistake.startswith("CHECKOUT_PROXY_SHOP_KEY is not set")
+
+
+def test_looking_at_the_store_needs_no_key() -> None:
+    assert read().store == "sqlite:///checkout-proxy-store"
+
+
+# -- mistakes ----------------------------------------------------------------------------
+
+
+def test_all_mistakes_are_said_at_once() -> None:
+    said = mistakes(*WEB, *SENDER, SETTLE="soon", CARTS="shopify", ORIGINS="*", KLAVIO_KEY="pk_x")
+
+    assert [mistake.split()[0] for mistake in said] == [
+        "CHECKOUT_PROXY_ORIGINS",
+        "CHECKOUT_PROXY_CARTS",
+        "CHECKOUT_PROXY_SETTLE",
+        "CHECKOUT_PROXY_TOKEN_KEYS",
+        "CHECKOUT_PROXY_SHOP_KEY",
+        "CHECKOUT_PROXY_KLAVIYO_KEY",
+        "CHECKOUT_PROXY_KLAVIO_KEY",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("SHOP", "my shop", "is 1 to 64 letters, digits, dots, dashes and underscores"),
+        ("SHOP", "s" * 65, "is 1 to 64 letters"),
+        ("TOKEN_KEYS", "old,,new", "one of its keys is empty"),
+        ("TOKEN_KEYS", ",", "one of its keys is empty"),
+        ("TOKEN_AGE", "1d", "is a number of seconds, such as 30"),
+        ("TOKEN_AGE", "-1", "is a number of seconds"),
+        ("TOKEN_AGE", "1e9", "is a number of seconds"),
+        ("TOKEN_AGE", "inf", "is a number of seconds"),
+        ("TOKEN_AGE", "9999999999", "is a number of seconds"),
+        ("SHOP_KEY", "two words", "is one word of printable ASCII"),
+        ("KLAVIYO_KEY", "pk_1\npk_2", "a space or a line break crept in"),
+        ("KLAVIYO_KEY", "pk_é", "is one word of printable ASCII"),
+        ("KLAVIYO_URL", "a.klaviyo.com", "is an address such as https://a.klaviyo.com"),
+        ("KLAVIYO_URL", "file:///etc/passwd", "is an address"),
+        ("KLAVIYO_URL", "https://", "is an address"),
+        ("REVISION", "latest", "is a date such as 2026-07-15"),
+        ("PROPERTY_NAMES", "all", "is one of both, klaviyo, flat"),
+        ("ORIGINS", "*", "and '*' is none"),
+        ("ORIGINS", "null", "and 'null' is none"),
+        ("ORIGINS", "shop.com", "and 'shop.com' is none"),
+        ("ORIGINS", "https://shop.com/checkout", "is a list of origins such as https://shop.com"),
+        ("ORIGINS", "https://*.shop.com", "is a list of origins"),
+        ("ORIGINS", "https://shop.com,https://", "and 'https:' is none"),
+        ("PREFIX", "co", "is a path such as /co"),
+        ("PREFIX", "/", "is a path such as /co"),
+        ("PREFIX", "/co/", "no slash at its end"),
+        ("PREFIX", "/<x>", "small letters"),
+        ("PROXIES", "yes", "is a whole number"),
+        ("PROXIES", "-1", "is a whole number"),
+        ("STORE", "/var/lib/checkout-proxy", "is sqlite:/// and a folder"),
+        ("STORE", "postgresql://db", "is sqlite:/// and a folder"),
+        ("STORE", "sqlite:///", "is sqlite:/// and a folder"),
+        ("CARTS", "Push", "is one of push, signed"),
+        ("CONSENT", "optout", "is one of opt-out, required, off"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_what_it_should_be(
+    name: str, text: str, words: str
+) -> None:
+    [mistake] = mistakes(**{name: text})
+
+    assert mistake.startswith(f"CHECKOUT_PROXY_{name} ")
+    assert words in mistake
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("TOKEN_KEY", "TOKEN_KEYS"),
+        ("SHOPKEY", "SHOP_KEY"),
+        ("KLAVIO_KEY", "KLAVIYO_KEY"),
+        ("ORIGIN", "ORIGINS"),
+        ("KLAVIYO_KEYFILE", "KLAVIYO_KEY_FILE"),
+        ("CONCENT", "CONSENT"),
+    ],
+)
+def test_a_misspelt_variable_is_met_with_the_one_that_was_meant(wrong: str, right: str) -> None:
+    assert mistakes(**{wrong: "x"}) == [
+        f"CHECKOUT_PROXY_{wrong} is no setting: did you mean CHECKOUT_PROXY_{right}?"
+    ]
+
+
+def test_the_variables_of_others_are_nobodys_mistake() -> None:
+    assert Settings.read({"PATH": "/bin", "CHECKOUTPROXY_SHOP": "x"}) == read()
+
+
+# -- secrets in files --------------------------------------------------------------------
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "klaviyo_key"
+    path.write_text("pk_secret\n")
+
+    assert read(*SENDER, KLAVIYO_KEY_FILE=str(path)).klaviyo_key == "pk_secret"
+
+
+@pytest.mark.parametrize("name", ["TOKEN_KEYS", "SHOP_KEY", "KLAVIYO_KEY"])
+def test_every_secret_may_lie_in_a_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text("a-secret")
+
+    settings = read(**{f"{name}_FILE": str(path)})
+
+    assert "a-secret" in (settings.klaviyo_key, settings.shop_key, *(settings.token_keys or ()))
+
+
+def test_a_secret_that_is_set_twice_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "klaviyo_key"
+    path.write_text("pk_secret")
+
+    assert mistakes(KLAVIYO_KEY="pk_other", KLAVIYO_KEY_FILE=str(path)) == [
+        "CHECKOUT_PROXY_KLAVIYO_KEY and CHECKOUT_PROXY_KLAVIYO_KEY_FILE are both set: keep one"
+    ]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    [mistake] = mistakes(*SENDER, KLAVIYO_KEY_FILE=str(tmp_path / "missing"))
+
+    assert mistake.startswith("CHECKOUT_PROXY_KLAVIYO_KEY_FILE cannot be read: ")
+    assert str(tmp_path / "missing") in mistake
+
+
+def test_a_file_with_nothing_in_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "klaviyo_key"
+    path.write_text(" \n")
+
+    assert mistakes(*SENDER, KLAVIYO_KEY_FILE=str(path)) == [
+        f"CHECKOUT_PROXY_KLAVIYO_KEY_FILE is empty: {path}"
+    ]
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "klaviyo_key"
+    path.write_bytes(b"\xff\xfe")
+
+    [mistake] = mistakes(*SENDER, KLAVIYO_KEY_FILE=str(path))
+
+    assert mistake.startswith("CHECKOUT_PROXY_KLAVIYO_KEY_FILE cannot be read: ")
+
+
+def test_a_file_with_a_key_a_line_is_no_list_of_keys(tmp_path: Path) -> None:
+    path = tmp_path / "token_keys"
+    path.write_text("old-secret\nnew-secret\n")
+
+    [mistake] = mistakes(TOKEN_KEYS_FILE=str(path))
+
+    assert mistake.startswith("CHECKOUT_PROXY_TOKEN_KEYS ")
+
+
+# -- keeping secrets ---------------------------------------------------------------------
+
+
+def test_secrets_stay_out_of_what_is_printed() -> None:
+    settings = Settings.read(SECRETS)
+
+    assert "secret" not in f"{settings} {settings!r}"
+
+
+@pytest.mark.parametrize("name", ["TOKEN_KEYS", "SHOP_KEY", "KLAVIYO_KEY"])
+def test_a_mistake_in_a_secret_does_not_tell_it(name: str) -> None:
+    [mistake] = mistakes(**{name: "sec\nret,,"})
+
+    assert "sec" not in mistake.removeprefix("CHECKOUT_PROXY_")
