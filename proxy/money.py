@@ -1,0 +1,35 @@
+"""Money: exact amounts in, one rounding out."""
+
+from decimal import ROUND_HALF_UP, Decimal
+
+from iso4217 import Currency
+
+_MOST_DIGITS = 15
+
+
+def check_amount(name: str, amount: Decimal) -> None:
+    """Raise :exc:`ValueError` unless *amount* is finite and below 10^15 either way."""
+    # Not abs(): a number such as 1e999999999 would overflow in it.
+    if not amount.is_finite() or (amount and amount.adjusted() >= _MOST_DIGITS):
+        raise ValueError(f"{name} must be an amount below 10^{_MOST_DIGITS}, got {amount!s:.30}")
+
+
+def check_currency(code: str) -> None:
+    """Raise :exc:`ValueError` unless *code* is an ISO 4217 code in capitals."""
+    if code not in _EXPONENTS:
+        got = f", got {code!r}" if len(code) <= 4 else ""
+        raise ValueError(f"currency must be an ISO 4217 code in capitals{got}")
+
+
+def rounded(amount: Decimal, currency: str) -> Decimal:
+    """Return *amount* with as many decimals as ISO 4217 gives *currency*, half away from zero."""
+    exact = amount.quantize(Decimal(1).scaleb(-_EXPONENTS[currency]), ROUND_HALF_UP)
+    return exact + 0  # takes the sign off a zero
+
+
+# ISO 4217 gives no exponent for gold, test codes and the like: no shop sells in them.
+# CLDR (babel) is not the source here: it rounds RSD, IQD and eleven others as people do in
+# cash, not as the standard says.
+_EXPONENTS: dict[str, int] = {
+    currency.code: currency.exponent for currency in Currency if currency.exponent is not None
+}
