@@ -1,0 +1,137 @@
+"""Facts: what was received and when, written down once and never changed."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from proxy.carts.cart import Cart
+from proxy.wire import Strict
+
+_Line = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+
+
+class ConsentState(StrEnum):
+    """What the shopper said about being written to."""
+
+    GRANTED = "granted"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Consent:
+    """The shopper's word, the tool that took it down, and that tool's own record of it."""
+
+    state: ConsentState
+    source: str | None = None
+    evidence: str | None = None
+
+
+class Customer(Strict, frozen=True, kw_only=True):
+    """Who the session belongs to, in the words of the shop's server."""
+
+    email: _Line | None = None
+    phone_number: _Line | None = None
+    external_id: _Line | None = None
+    first_name: _Line | None = None
+    last_name: _Line | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Claim:
+    """The total the page says it shows: compared, never sent."""
+
+    value: Decimal
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """The part every fact has. *id* is the same when the same fact is posted again."""
+
+    id: str
+    shop: str
+    cart_id: str = field(repr=False)
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class StatePosted(Fact):
+    """The page posted how the checkout stands.
+
+    ``acted_at`` is when the shopper acted: the time of receipt less the age the page reports.
+    ``email`` to ``claimed`` are the page's words, ``customer`` to ``ref`` the shop's (they come
+    out of the signed token). ``gpc`` is the browser's Global Privacy Control.
+    """
+
+    acted_at: datetime
+    email: str | None = None
+    phone_number: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    kx: str | None = None
+    consent: Consent | None = None
+    gpc: bool = False
+    checkout_url: str | None = None
+    locale: str | None = None
+    claimed: Claim | None = None
+    customer: Customer | None = None
+    cart: Cart | None = None
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CartPushed(Fact):
+    """The shop's server put a cart."""
+
+    cart: Cart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CartDeleted(Fact):
+    """The shop's server took a cart away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderPlaced(Fact):
+    """The shop's server says that the cart became an order."""
+
+    order_id: str
+    placed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayAsked(Fact):
+    """An operator wants the cart's dead letters sent again."""
+
+
+_KINDS: dict[str, type[Fact]] = {
+    "state": StatePosted,
+    "cart": CartPushed,
+    "cart-deleted": CartDeleted,
+    "order": OrderPlaced,
+    "replay": ReplayAsked,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _KINDS.items()}
+
+
+def kind(fact: Fact) -> str:
+    """Return the name under which *fact*'s kind is stored."""
+    return _NAMES[type(fact)]
+
+
+def encode(fact: Fact) -> bytes:
+    """Return *fact* as the JSON that :func:`decode` reads back, amounts to the last digit."""
+    return msgspec.json.encode(fact)
+
+
+def decode(kind: str, body: bytes) -> Fact:
+    """Return the fact of *kind* written in *body*, or raise :exc:`ValueError`."""
+    if kind not in _DECODERS:
+        raise ValueError(f"a fact of the unknown kind {kind!r}")
+    return _DECODERS[kind].decode(body)

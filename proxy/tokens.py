@@ -1,0 +1,132 @@
+"""Tokens: what the shop vouches for, signed so that a browser can carry it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Annotated, Any
+
+import msgspec
+from itsdangerous import BadData, BadPayload, URLSafeTimedSerializer
+from itsdangerous.encoding import base64_decode, base64_encode
+from msgspec import Meta
+
+from proxy.carts.cart import Cart
+from proxy.errors import Unauthorized
+from proxy.facts import Customer
+from proxy.wire import Strict
+
+SALT = "checkout-proxy.session"
+
+CartId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x20\x7f]+\Z")]
+
+Ref = Annotated[str, Meta(max_length=4_000)]
+
+# The shop's server signs with its own clock, which may run ahead of ours by this much.
+_CLOCK_SKEW = timedelta(minutes=2)
+
+
+class Session(Strict, frozen=True, kw_only=True):
+    """One shopper's cart, as the shop's server vouches for it.
+
+    ``cart`` is a snapshot for the cart source ``signed``; ``ref`` is the credential that reads
+    the cart, for sources that need the shopper's own.
+    """
+
+    shop: str
+    cart_id: CartId
+    customer: Customer | None = None
+    cart: Cart | None = None
+    ref: Ref | None = None
+
+
+class Tokens:
+    """Sign and read tokens with *keys*, oldest first: the last signs, all verify."""
+
+    def __init__(self, keys: Sequence[str], *, shop: str, max_age: timedelta) -> None:
+        self._shop = shop
+        self._max_age = max_age
+        self._serializer = URLSafeTimedSerializer(
+            list(keys),
+            salt=SALT,
+            serializer=_SessionJson,
+            signer_kwargs={"digest_method": sha256},
+        )
+
+    def sign(self, session: Session) -> str:
+        """Return a token for *session*, signed now."""
+        token = self._serializer.dumps(session)
+        return token if isinstance(token, str) else token.decode()
+
+    def expires_at(self, signed_at: datetime) -> datetime:
+        """Return when a token signed at *signed_at* ceases to be read."""
+        return signed_at + self._max_age
+
+    def read(self, token: str, now: datetime) -> Session:
+        """Return what *token* vouches for, or raise :exc:`Unauthorized` with the reason."""
+        session, signed_at = self._verified(token)
+        if signed_at > now + _CLOCK_SKEW:
+            raise Unauthorized(
+                "The token is signed in the future: set the clock of the server that signed it.",
+                code="token-from-the-future",
+            )
+        if now > self.expires_at(signed_at):
+            age = int((now - signed_at).total_seconds())
+            raise Unauthorized(
+                f"The token is {age} s old and may be {self._max_age.total_seconds():.0f} s: "
+                "load the page again for a new one.",
+                code="token-expired",
+            )
+        if session.shop != self._shop:
+            raise Unauthorized(
+                f"The token is of the shop {session.shop!r:.70}; here CHECKOUT_PROXY_SHOP is "
+                f"{self._shop!r}.",
+                code="token-of-another-shop",
+            )
+        return session
+
+    def _verified(self, token: str) -> tuple[Session, datetime]:
+        try:
+            _check_form(token)
+            session, signed_at = self._serializer.loads(token, return_timestamp=True)
+        except BadPayload as error:
+            words = f"The token is signed, and what it says is no session: {error.original_error}"
+            raise _malformed(words) from error
+        except BadData as error:
+            raise _forged() from error
+        except (ValueError, OverflowError, OSError) as error:
+            raise _malformed("The token's time is no time: it is in seconds.") from error
+        return session, signed_at.astimezone(UTC)
+
+
+def _check_form(token: str) -> None:
+    """Refuse what is not written as a token is: base64 itself reads one thing in several ways."""
+    if token.count(".") < 2:
+        raise _malformed("This is no token: a token has three parts with a dot between.")
+    signature = token.rpartition(".")[2]
+    if base64_encode(base64_decode(signature)) != signature.encode():
+        raise _forged()
+
+
+def _forged() -> Unauthorized:
+    return Unauthorized(
+        "The token's signature matches no key: it is forged, or its key was rotated away.",
+        code="token-forged",
+    )
+
+
+def _malformed(why: str) -> Unauthorized:
+    return Unauthorized(why, code="token-malformed")
+
+
+class _SessionJson:
+    """The serializer that itsdangerous asks for: a :class:`Session` to JSON and back."""
+
+    _decoder = msgspec.json.Decoder(Session)
+
+    @staticmethod
+    def dumps(session: Session, **_: Any) -> str:
+        return msgspec.json.encode(session).decode()
+
+    @classmethod
+    def loads(cls, text: str | bytes) -> Session:
+        return cls._decoder.decode(text)
