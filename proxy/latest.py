@@ -1,0 +1,85 @@
+"""Latest: the newest word on each matter of a checkout, whatever order the words came in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+
+from proxy.carts.cart import Cart
+from proxy.facts import Claim, Consent, Customer, StatePosted
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Word(Generic[T]):
+    """What was said, when the shopper acted, and the id of the fact that said it."""
+
+    value: T
+    at: datetime
+    by: str
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """What to sort by. Two workers may stamp one microsecond: the id makes the order total."""
+        return self.at, self.by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Latest:
+    """The newest word on each matter; silence on a matter takes no earlier word back.
+
+    :meth:`joined` is commutative, associative and idempotent, so facts that come late, twice or
+    through another web worker end in the same words.
+    """
+
+    email: Word[str] | None = None
+    phone_number: Word[str] | None = None
+    first_name: Word[str] | None = None
+    last_name: Word[str] | None = None
+    kx: Word[str] | None = None
+    consent: Word[Consent] | None = None
+    gpc: Word[bool] | None = None
+    checkout_url: Word[str] | None = None
+    locale: Word[str] | None = None
+    claimed: Word[Claim] | None = None
+    customer: Word[Customer] | None = None
+    cart: Word[Cart] | None = None
+    ref: Word[str] | None = None
+
+    @classmethod
+    def of(cls, state: StatePosted) -> Self:
+        """Return the words that *state* says."""
+        said = ((name, getattr(state, name)) for name in _matters())
+        return cls(
+            **{
+                name: Word(value=value, at=state.acted_at, by=state.id)
+                for name, value in said
+                if value is not None
+            }
+        )
+
+    def joined(self, other: "Latest") -> "Latest":
+        """Return the newer word of the two on every matter."""
+        return Latest(
+            **{name: _newer(getattr(self, name), getattr(other, name)) for name in _matters()}
+        )
+
+    def erased(self) -> "Latest":
+        """Return only what is not about a person: what was decided on consent."""
+        return Latest(consent=self.consent, gpc=self.gpc)
+
+
+def value(word: Word[T] | None) -> T | None:
+    """Return what *word* says, or ``None`` where nothing was said."""
+    return None if word is None else word.value
+
+
+def _matters() -> Iterator[str]:
+    return (field.name for field in fields(Latest))
+
+
+def _newer(one: Word[Any] | None, other: Word[Any] | None) -> Word[Any] | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda word: word.order)
