@@ -1,0 +1,431 @@
+"""Checkouts: the laws, as pure functions from what was received to what becomes of it."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+
+from proxy.facts import (
+    CartDeleted,
+    CartPushed,
+    ConsentState,
+    Fact,
+    OrderPlaced,
+    ReplayAsked,
+    StatePosted,
+)
+from proxy.identity import Profile
+from proxy.latest import Latest, value
+
+
+class Status(StrEnum):
+    """Where a checkout stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    QUARANTINED = "quarantined"
+
+
+class ConsentMode(StrEnum):
+    """What the shop asks of its shoppers before their checkout may be sent."""
+
+    OPT_OUT = "opt-out"
+    REQUIRED = "required"
+    OFF = "off"
+
+
+class Trouble(StrEnum):
+    """Why a checkout that is due could not be sent yet."""
+
+    NO_CART = "no cart"
+    CART_GONE = "cart gone"
+    KLAVIYO = "Klaviyo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The shop's choices that the laws depend on."""
+
+    settle: timedelta
+    epoch: timedelta
+    consent: ConsentMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """One checkout of one cart: what was said, what was decided, what was tried.
+
+    ``epoch`` is the second it began and never changes; with the cart id it makes ``unique_id``,
+    under which Klaviyo counts the event once. ``acted_at`` is the shopper's last act;
+    ``settled_at`` the first moment the event may go; ``due_at`` the moment the sender takes it up,
+    or ``None`` while it waits for somebody. ``addressee`` is the profile that an unanswered attempt
+    may already have reached: a later correction cannot change it, nor can a later attempt that
+    fails, or one checkout would count for two people. ``maybe_sent`` remembers that there was one
+    after it was erased: such a checkout is not opened again.
+    """
+
+    shop: str
+    cart_id: str = field(repr=False)
+    epoch: datetime
+    unique_id: str
+    acted_at: datetime
+    settled_at: datetime
+    status: Status = Status.PENDING
+    reason: str = "settling"
+    due_at: datetime | None = None
+    ordered_at: datetime | None = None
+    attempts: int = 0
+    trouble: Trouble | None = None
+    troubled_at: datetime | None = None
+    retry_at: datetime | None = None
+    latest: Latest = field(default=Latest(), repr=False)
+    addresses: tuple[str, ...] = field(default=(), repr=False)
+    addressee: Profile | None = field(default=None, repr=False)
+    maybe_sent: bool = False
+
+
+MOST_ADDRESSES = 3
+
+# The shop's clock may be behind ours: an order ends what was going on until so long after it.
+_CLOCK_SKEW = timedelta(minutes=5)
+# No order is older than that when we hear of it, whatever is said.
+_OLDEST_ORDER = timedelta(days=30)
+
+_PATIENCE = {Trouble.NO_CART: timedelta(hours=6), Trouble.KLAVIYO: timedelta(hours=72)}
+_GONE_TRIES = 3
+
+
+def public_id(cart_id: str) -> str:
+    """Return *cart_id* as logs and Klaviyo may see it: a hash, where the id is a secret.
+
+    Shopify's cart ids carry the secret that opens the cart after ``?key=`` (shopify.dev, changelog
+    "Storefront API cart ID now includes key param").
+    """
+    if _SECRET.search(cart_id) or len(cart_id) > 200:
+        return sha256(cart_id.encode()).hexdigest()[:32]
+    return cart_id
+
+
+_SECRET = re.compile(r"([?&]|%3f|%26)key(=|%3d)", re.IGNORECASE)
+
+
+# -- taking facts in ---------------------------------------------------------------------
+
+
+def fold(checkouts: Sequence[Checkout], fact: Fact, rules: Rules) -> Sequence[Checkout]:
+    """Return the checkouts of one cart, oldest first, with *fact* taken in."""
+    match fact:
+        case StatePosted():
+            return _take_state(checkouts, fact, rules)
+        case OrderPlaced():
+            return _take_order(checkouts, fact, rules)
+        case CartPushed():
+            # It is the newest visit's cart; an older one that still waits has been overtaken.
+            newest = [_take_cart(checkout, fact, rules) for checkout in checkouts[-1:]]
+            return [*checkouts[:-1], *newest]
+        case CartDeleted():
+            return [_without_cart(checkout) for checkout in checkouts]
+        case ReplayAsked():
+            return [_revived(checkout, rules) for checkout in checkouts]
+    return checkouts
+
+
+def _take_state(
+    checkouts: Sequence[Checkout], state: StatePosted, rules: Rules
+) -> Sequence[Checkout]:
+    place = _place(checkouts, state.acted_at, rules)
+    if place == len(checkouts):
+        return [*checkouts, _heard(_begun(checkouts, state, state.acted_at), state, rules)]
+    heard = _heard(checkouts[place], state, rules)
+    return [*checkouts[:place], heard, *checkouts[place + 1 :]]
+
+
+def _place(checkouts: Sequence[Checkout], acted_at: datetime, rules: Rules) -> int:
+    """Return the index of the checkout that *acted_at* falls into: one past the last for a new one.
+
+    What happened before an order belongs to the checkout that was ordered, however late we hear.
+    """
+    for index, checkout in enumerate(checkouts):
+        if checkout.ordered_at is not None and acted_at <= checkout.ordered_at:
+            return index
+    newest = len(checkouts) - 1
+    return newest + 1 if newest < 0 or _is_over(checkouts[newest], acted_at, rules) else newest
+
+
+def _is_over(checkout: Checkout, acted_at: datetime, rules: Rules) -> bool:
+    return checkout.ordered_at is not None or acted_at - checkout.acted_at > rules.epoch
+
+
+def _begun(checkouts: Sequence[Checkout], fact: Fact, at: datetime) -> Checkout:
+    epoch = at.replace(microsecond=0)
+    if checkouts:
+        # An order and the next visit may fall into one second; the id must still be a new one.
+        epoch = max(epoch, checkouts[-1].epoch + timedelta(seconds=1))
+    return Checkout(
+        shop=fact.shop,
+        cart_id=fact.cart_id,
+        epoch=epoch,
+        unique_id=f"{public_id(fact.cart_id)}_{epoch.timestamp():.0f}",
+        acted_at=at,
+        settled_at=at,
+    )
+
+
+def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
+    typed = set() if state.email is None else {state.email.casefold()}
+    heard = replace(
+        checkout,
+        latest=checkout.latest.joined(Latest.of(state)),
+        addresses=tuple(sorted(typed | set(checkout.addresses))[: MOST_ADDRESSES + 1]),
+        acted_at=max(checkout.acted_at, state.acted_at),
+        settled_at=max(checkout.settled_at, state.received_at + rules.settle),
+    )
+    return _judged(_relieved(heard), rules)
+
+
+def _take_order(
+    checkouts: Sequence[Checkout], order: OrderPlaced, rules: Rules
+) -> Sequence[Checkout]:
+    at = _ordered_at(order)
+    if not checkouts:
+        checkouts = [_begun(checkouts, order, at)]
+    return [_ordered(checkout, at, rules) for checkout in checkouts]
+
+
+def _ordered_at(order: OrderPlaced) -> datetime:
+    if order.placed_at is None:
+        return order.received_at
+    placed_at = max(order.placed_at, order.received_at - _OLDEST_ORDER)
+    return min(placed_at + _CLOCK_SKEW, order.received_at)
+
+
+def _ordered(checkout: Checkout, at: datetime, rules: Rules) -> Checkout:
+    if checkout.acted_at > at:
+        return checkout
+    at = max(at, checkout.ordered_at or at)
+    ordered = replace(checkout, ordered_at=at, settled_at=max(checkout.settled_at, at))
+    return _judged(ordered, rules)
+
+
+def _take_cart(checkout: Checkout, pushed: CartPushed, rules: Rules) -> Checkout:
+    if checkout.status is not Status.PENDING:
+        return checkout
+    settled_at = max(checkout.settled_at, pushed.received_at)
+    return _judged(_relieved(replace(checkout, settled_at=settled_at)), rules)
+
+
+def _without_cart(checkout: Checkout) -> Checkout:
+    if checkout.status is Status.DELIVERED:
+        return checkout
+    reason = "the shop took the cart away"
+    cancelled = replace(checkout, status=Status.CANCELLED, reason=reason, due_at=None)
+    return _erased_if_closed(cancelled)
+
+
+def _revived(checkout: Checkout, rules: Rules) -> Checkout:
+    if checkout.status is not Status.DEAD:
+        return checkout
+    return _judged(_untroubled(replace(checkout, status=Status.PENDING)), rules)
+
+
+def judged_again(checkout: Checkout, rules: Rules) -> Checkout:
+    """Return *checkout* as *rules* judge it now: the shop may have changed them since."""
+    return _judged(checkout, rules) if checkout.status is Status.PENDING else checkout
+
+
+# -- judging -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    status: Status
+    reason: str = ""
+
+
+def _judged(checkout: Checkout, rules: Rules) -> Checkout:
+    """Return *checkout* with the status, the reason and the due time that its words lead to."""
+    verdict = _verdict(checkout, rules)
+    # Only an operator opens a dead letter again; but an order or a denial ends it too.
+    stays_dead = checkout.status is Status.DEAD and verdict.status is not Status.CANCELLED
+    if checkout.status is Status.DELIVERED or checkout.maybe_sent or stays_dead:
+        return _erased_if_closed(checkout)
+    still_troubled = checkout.trouble is not None and checkout.status is Status.PENDING
+    judged = replace(
+        checkout,
+        status=verdict.status,
+        reason=verdict.reason or (checkout.reason if still_troubled else "settling"),
+        due_at=None if verdict.reason else _due_at(checkout),
+    )
+    return _erased_if_closed(judged)
+
+
+def _verdict(checkout: Checkout, rules: Rules) -> _Verdict:
+    if checkout.ordered_at is not None:
+        return _Verdict(Status.CANCELLED, "an order was placed for the cart")
+    verdict = _consent_verdict(checkout.latest, rules.consent)
+    if verdict.status is Status.PENDING and len(checkout.addresses) > MOST_ADDRESSES:
+        return _Verdict(Status.QUARANTINED, f"more than {MOST_ADDRESSES} addresses were typed")
+    return verdict
+
+
+def _consent_verdict(latest: Latest, mode: ConsentMode) -> _Verdict:
+    consent = value(latest.consent)
+    if mode is ConsentMode.OFF:
+        return _Verdict(Status.PENDING)
+    if consent is None and value(latest.gpc):
+        return _Verdict(Status.CANCELLED, "the browser sends Global Privacy Control")
+    if consent is None:
+        waiting = "waiting for consent" if mode is ConsentMode.REQUIRED else ""
+        return _Verdict(Status.PENDING, waiting)
+    if consent.state is ConsentState.DENIED:
+        return _Verdict(Status.CANCELLED, "the shopper denied consent")
+    return _Verdict(Status.PENDING)
+
+
+def _due_at(checkout: Checkout) -> datetime:
+    return max(checkout.settled_at, checkout.retry_at or checkout.settled_at)
+
+
+def _relieved(checkout: Checkout) -> Checkout:
+    """Return *checkout* without its trouble, where that was the cart's, of which there is news."""
+    cart_trouble = checkout.trouble in (Trouble.NO_CART, Trouble.CART_GONE)
+    is_final = checkout.status in (Status.DELIVERED, Status.DEAD)
+    return _untroubled(checkout) if cart_trouble and not is_final else checkout
+
+
+def _untroubled(checkout: Checkout) -> Checkout:
+    return replace(checkout, trouble=None, troubled_at=None, retry_at=None, attempts=0)
+
+
+def _erased_if_closed(checkout: Checkout) -> Checkout:
+    """Return *checkout* without a person's data, where nothing will be sent any more."""
+    if checkout.status not in (Status.DELIVERED, Status.CANCELLED):
+        return checkout
+    maybe_sent = checkout.maybe_sent or checkout.addressee is not None
+    erased = replace(checkout, latest=checkout.latest.erased(), addresses=(), addressee=None)
+    return replace(erased, maybe_sent=maybe_sent)
+
+
+# -- what became of an attempt -----------------------------------------------------------
+#
+# Facts go on coming in while an attempt is under way, so each of these takes the checkout as it
+# stands when the attempt has ended.
+
+
+def tries(checkout: Checkout, trouble: Trouble) -> int:
+    """Return how often in a row *checkout* met *trouble*."""
+    return checkout.attempts if checkout.trouble is trouble else 0
+
+
+def addressed(checkout: Checkout, *, seen: Checkout, profile: Profile) -> Checkout:
+    """Return *checkout* about to be sent to *profile*, or as it is if it changed since *seen*."""
+    return replace(checkout, addressee=profile) if checkout == seen else checkout
+
+
+def delivered(checkout: Checkout) -> Checkout:
+    """Return *checkout* after Klaviyo took the event: done, whatever else came in."""
+    done = replace(checkout, status=Status.DELIVERED, reason="Klaviyo took it", due_at=None)
+    return _erased_if_closed(replace(done, trouble=None, retry_at=None))
+
+
+def unless_changed(
+    checkout: Checkout, *, seen: Checkout, apply: Callable[[Checkout], Checkout]
+) -> Checkout:
+    """Return what *apply* makes of *checkout*, or as it is if something came in since *seen*.
+
+    What was found out about older words says nothing about newer ones: those get an attempt of
+    their own.
+    """
+    same = checkout.latest == seen.latest and checkout.settled_at == seen.settled_at
+    return apply(checkout) if same else checkout
+
+
+def refused(checkout: Checkout, reason: str) -> Checkout:
+    """Return *checkout* as a dead letter: it will not be sent unless somebody asks again."""
+    return _closed(checkout, Status.DEAD, reason)
+
+
+def quarantined(checkout: Checkout, reason: str) -> Checkout:
+    """Return *checkout* kept back as suspicious."""
+    return _closed(checkout, Status.QUARANTINED, reason)
+
+
+def waiting(checkout: Checkout, reason: str) -> Checkout:
+    """Return *checkout* without a due time: it waits until somebody says more."""
+    if checkout.status is not Status.PENDING:
+        return checkout
+    return replace(checkout, due_at=None, reason=reason)
+
+
+def held(checkout: Checkout) -> Checkout:
+    """Return *checkout* after an attempt that says nothing about it: no patience is burnt."""
+    return _untroubled(checkout)
+
+
+def unbound(checkout: Checkout) -> Checkout:
+    """Return *checkout* free to be sent to somebody else: surely no attempt has reached anybody."""
+    return replace(checkout, addressee=None, maybe_sent=False)
+
+
+def postponed(
+    checkout: Checkout,
+    trouble: Trouble,
+    reason: str,
+    *,
+    now: datetime,
+    wait: timedelta,
+) -> Checkout:
+    """Return *checkout* due again after *wait*, or closed where patience is at its end."""
+    if checkout.status is not Status.PENDING:
+        return checkout
+    same = tries(checkout, trouble) > 0
+    tried = replace(
+        checkout,
+        trouble=trouble,
+        troubled_at=checkout.troubled_at if same else now,
+        attempts=tries(checkout, trouble) + 1,
+        retry_at=now + wait,
+        reason=reason,
+    )
+    return _given_up(tried, now) or replace(tried, due_at=_due_at(tried))
+
+
+def _given_up(checkout: Checkout, now: datetime) -> Checkout | None:
+    if checkout.trouble is Trouble.CART_GONE:
+        gone = checkout.attempts >= _GONE_TRIES
+        return _closed(checkout, Status.CANCELLED, checkout.reason) if gone else None
+    patience = _PATIENCE[checkout.trouble or Trouble.KLAVIYO]
+    if now - (checkout.troubled_at or now) < patience:
+        return None
+    hours = patience // timedelta(hours=1)
+    return refused(checkout, f"{checkout.reason} (given up after {hours} h)")
+
+
+def _closed(checkout: Checkout, status: Status, reason: str) -> Checkout:
+    if checkout.status is not Status.PENDING:
+        return checkout
+    closed = replace(checkout, status=status, reason=reason, due_at=None, retry_at=None)
+    return _erased_if_closed(closed)
+
+
+def backoff(attempts: int, jitter: float) -> timedelta:
+    """Return how long to wait after *attempts* failures: full jitter from 5 s to 15 min.
+
+    *jitter* is a random number in [0, 1).
+    """
+    ceiling = min(900.0, 5.0 * 2 ** min(attempts, 10))
+    return timedelta(seconds=5 + jitter * (ceiling - 5))
+
+
+# Three tries for a cart that is gone take half a minute: a replica lags, a shop builds a cart anew.
+_CART_WAITS = {Trouble.NO_CART: (1, 2, 5, 15, 60), Trouble.CART_GONE: (5, 25)}
+
+
+def cart_wait(trouble: Trouble, attempts: int) -> timedelta:
+    """Return how long to wait for a cart after *attempts* tries met *trouble* before this one."""
+    waits = _CART_WAITS[trouble]
+    return timedelta(seconds=waits[min(attempts, len(waits) - 1)])
