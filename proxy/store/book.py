@@ -1,0 +1,338 @@
+"""Book: what the sender has taken in and decided, written by it alone, read by anybody."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, func, insert, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from proxy import facts
+from proxy.carts.cart import Cart, replaces
+from proxy.checkouts import Checkout, Rules, Status, fold
+from proxy.facts import CartDeleted, CartPushed, Fact
+from proxy.store import schema
+from proxy.store.inbox import Received
+
+logger = logging.getLogger(__name__)
+
+_CartKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to send a checkout: when, what Klaviyo answered, in words."""
+
+    at: datetime
+    status: int | None
+    request_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an attempt did to a checkout, told as a function of how the checkout stands by then."""
+
+    checkout: Checkout
+    apply: Callable[[Checkout], Checkout]
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Whether an account may be sent to: not before ``paused_until``, for ``reason``.
+
+    ``stopped`` says that Klaviyo refused us rather than slowed us down: somebody must act.
+    """
+
+    paused_until: datetime | None = None
+    reason: str = ""
+    stopped: bool = False
+
+
+class Book:
+    """Checkouts, carts, attempts and accounts behind *engine*."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    # -- facts --
+
+    def marks(self) -> dict[str, int]:
+        """Return how far each inbox was taken in."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(schema.marks))
+            return {row.inbox: row.seq for row in rows}
+
+    def take_in(self, received: Sequence[Received], rules: Rules) -> None:
+        """Fold *received* into their checkouts, once each, and move the marks, in one commit."""
+        with self._engine.begin() as connection:
+            folding = _Folding(connection, received, rules)
+            for item in received:
+                folding.take(item)
+            folding.write()
+
+    # -- sending --
+
+    def due(self, shop: str, now: datetime, limit: int) -> list[Checkout]:
+        """Return at most *limit* checkouts of *shop* that may go by *now*, longest due first."""
+        table = schema.checkouts
+        query = (
+            select(table)
+            .where(table.c.shop == shop, table.c.status == Status.PENDING, table.c.due_at <= now)
+            .order_by(table.c.due_at)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [_checkout(row) for row in connection.execute(query)]
+
+    def cart(self, shop: str, cart_id: str) -> Cart | None:
+        """Return the last cart that the shop's server pushed."""
+        with self._engine.connect() as connection:
+            return _pushed(connection, (shop, cart_id))
+
+    def change(self, changes: Iterable[Change]) -> list[Checkout]:
+        """Apply *changes* to the checkouts as they stand, in one commit; return them after it."""
+        with self._engine.begin() as connection:
+            return [_apply(connection, change) for change in changes]
+
+    def standing(self, shop: str) -> Standing:
+        """Return whether *shop*'s account may be sent to."""
+        table = schema.accounts
+        columns = (table.c[field.name] for field in fields(Standing))
+        query = select(*columns).where(table.c.shop == shop)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        return Standing() if row is None else Standing(**row._asdict())
+
+    def set_standing(self, shop: str, standing: Standing) -> None:
+        """Write down whether *shop*'s account may be sent to."""
+        row = {"shop": shop, **asdict(standing)}
+        with self._engine.begin() as connection:
+            connection.execute(_replacing(schema.accounts), [row])
+
+    # -- reading --
+
+    def counts(self, shop: str) -> dict[Status, int]:
+        """Return how many checkouts of *shop* stand where."""
+        table = schema.checkouts
+        count = select(table.c.status, func.count().label("many")).group_by(table.c.status)
+        with self._engine.connect() as connection:
+            rows = connection.execute(count.where(table.c.shop == shop))
+            counted = {row.status: row.many for row in rows}
+        return {status: counted.get(status, 0) for status in Status}
+
+    def oldest_due(self, shop: str) -> datetime | None:
+        """Return since when the checkout that is longest due has been due."""
+        table = schema.checkouts
+        query = select(func.min(table.c.due_at)).where(
+            table.c.shop == shop, table.c.status == Status.PENDING
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def checkouts(self, shop: str, cart_id: str) -> list[Checkout]:
+        """Return the checkouts of one cart, oldest first."""
+        with self._engine.connect() as connection:
+            return _loaded(connection, {(shop, cart_id)}).get((shop, cart_id), [])
+
+    def dead(self, shop: str, reason: str | None = None) -> list[Checkout]:
+        """Return the dead letters of *shop*, or only those whose reason contains *reason*."""
+        table = schema.checkouts
+        query = select(table).where(table.c.shop == shop, table.c.status == Status.DEAD)
+        if reason is not None:
+            query = query.where(table.c.reason.contains(reason, autoescape=True))
+        with self._engine.connect() as connection:
+            return [_checkout(row) for row in connection.execute(query.order_by(table.c.acted_at))]
+
+    def received(self, shop: str, cart_id: str) -> list[Row[Any]]:
+        """Return what was received for one cart: ``received_at``, ``kind``, ``decision``."""
+        table = schema.facts
+        query = (
+            select(table.c.received_at, table.c.kind, table.c.decision)
+            .where(table.c.shop == shop, table.c.cart_id == cart_id)
+            .order_by(table.c.seq)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def attempts(self, shop: str, cart_id: str) -> list[Attempt]:
+        """Return every attempt to send one cart's checkouts, oldest first."""
+        table = schema.attempts
+        query = (
+            select(*(table.c[field.name] for field in fields(Attempt)))
+            .where(table.c.shop == shop, table.c.cart_id == cart_id)
+            .order_by(table.c.seq)
+        )
+        with self._engine.connect() as connection:
+            return [Attempt(**row._asdict()) for row in connection.execute(query)]
+
+
+class _Folding:
+    """One batch of facts on its way into the book: all is read first and written at the end."""
+
+    def __init__(self, connection: Connection, received: Sequence[Received], rules: Rules) -> None:
+        keys = {(item.shop, item.cart_id) for item in received}
+        self._connection = connection
+        self._rules = rules
+        self._seen = _seen(connection, received)
+        self._checkouts: dict[_CartKey, Sequence[Checkout]] = dict(_loaded(connection, keys))
+        self._marks: dict[str, int] = {}
+        self._facts: list[dict[str, Any]] = []
+        self._changed: dict[_CartKey, Sequence[Checkout]] = {}
+
+    def take(self, item: Received) -> None:
+        self._marks[item.inbox] = max(item.seq, self._marks.get(item.inbox, 0))
+        known = (item.shop, item.cart_id, item.id)
+        if known not in self._seen:
+            self._seen.add(known)
+            self._note(item, self._decision(item))
+
+    def write(self) -> None:
+        for rows in self._changed.values():
+            _save(self._connection, rows)
+        if self._facts:
+            self._connection.execute(insert(schema.facts), self._facts)
+        for key in {(fact["shop"], fact["cart_id"]) for fact in self._facts}:
+            _erase_if_closed(self._connection, key, self._checkouts.get(key, []))
+        marks = [{"inbox": inbox, "seq": seq} for inbox, seq in self._marks.items()]
+        if marks:
+            self._connection.execute(_replacing(schema.marks), marks)
+
+    def _decision(self, item: Received) -> str:
+        key = item.shop, item.cart_id
+        try:
+            fact = facts.decode(item.kind, item.body)
+            after = fold(self._checkouts.get(key, []), fact, self._rules)
+        except Exception as error:
+            # One fact that nobody foresaw must not stop all that come after it.
+            logger.exception("a fact of the kind %s cannot be taken in", item.kind)
+            return f"cannot be taken in ({type(error).__name__})"
+        if not self._keep_cart(fact):
+            return "older than the cart that came before: changes nothing"
+        self._checkouts[key] = self._changed[key] = after
+        return f"{after[-1].status}: {after[-1].reason}" if after else "kept"
+
+    def _keep_cart(self, fact: Fact) -> bool:
+        """Keep or remove the cart that *fact* is about, unless it is older than the one we have."""
+        key = fact.shop, fact.cart_id
+        match fact:
+            case CartPushed():
+                old = _pushed(self._connection, key)
+                if old is not None and not replaces(fact.cart, old):
+                    return False
+                _put_cart(self._connection, fact)
+            case CartDeleted():
+                self._connection.execute(_of(schema.carts.delete(), schema.carts, key))
+        return True
+
+    def _note(self, item: Received, decision: str) -> None:
+        # A cart is kept in its own table, and the last one only.
+        body = None if item.kind == "cart" else item.body
+        self._facts.append(
+            {
+                "shop": item.shop,
+                "cart_id": item.cart_id,
+                "id": item.id,
+                "kind": item.kind,
+                "received_at": item.received_at,
+                "body": body,
+                "decision": decision,
+            }
+        )
+
+
+def _seen(connection: Connection, received: Sequence[Received]) -> set[tuple[str, str, str]]:
+    table = schema.facts
+    key = tuple_(table.c.shop, table.c.cart_id, table.c.id)
+    ids = [(item.shop, item.cart_id, item.id) for item in received]
+    rows = connection.execute(select(table.c.shop, table.c.cart_id, table.c.id).where(key.in_(ids)))
+    return {(row.shop, row.cart_id, row.id) for row in rows}
+
+
+def _loaded(connection: Connection, keys: set[_CartKey]) -> dict[_CartKey, list[Checkout]]:
+    table = schema.checkouts
+    key = tuple_(table.c.shop, table.c.cart_id)
+    loaded: dict[_CartKey, list[Checkout]] = {}
+    for row in connection.execute(select(table).where(key.in_(keys)).order_by(table.c.epoch)):
+        loaded.setdefault((row.shop, row.cart_id), []).append(_checkout(row))
+    return loaded
+
+
+def _checkout(row: Row[Any]) -> Checkout:
+    return Checkout(**row._asdict())
+
+
+def _save(connection: Connection, checkouts: Sequence[Checkout]) -> None:
+    names = [field.name for field in fields(Checkout)]
+    rows = [{name: getattr(checkout, name) for name in names} for checkout in checkouts]
+    if rows:
+        connection.execute(_replacing(schema.checkouts), rows)
+
+
+def _apply(connection: Connection, change: Change) -> Checkout:
+    key, epoch = (change.checkout.shop, change.checkout.cart_id), change.checkout.epoch
+    standing = {checkout.epoch: checkout for checkout in _loaded(connection, {key})[key]}
+    changed = standing[epoch] = change.apply(standing[epoch])
+    _save(connection, [changed])
+    _erase_if_closed(connection, key, list(standing.values()))
+    if change.attempt is not None:
+        row = {"shop": key[0], "cart_id": key[1], "epoch": epoch}
+        connection.execute(insert(schema.attempts), [row | asdict(change.attempt)])
+    return changed
+
+
+def _erase_if_closed(connection: Connection, key: _CartKey, checkouts: Sequence[Checkout]) -> None:
+    """Erase what was received for a cart once nothing will be sent for it any more."""
+    closed = (Status.DELIVERED, Status.CANCELLED)
+    if checkouts and all(checkout.status in closed for checkout in checkouts):
+        erase = update(schema.facts).where(schema.facts.c.body.is_not(None)).values(body=None)
+        connection.execute(_of(erase, schema.facts, key))
+        until = max(checkout.settled_at for checkout in checkouts)
+        _erase_address_of_cart(connection, key, until)
+
+
+def _erase_address_of_cart(connection: Connection, key: _CartKey, until: datetime) -> None:
+    """Erase the address in the cart of *key*, unless it came later: then it is the next visit's."""
+    query = _of(select(schema.carts.c.cart), schema.carts, key)
+    cart = connection.execute(query.where(schema.carts.c.received_at <= until)).scalar()
+    if cart is not None and cart.email is not None:
+        nobodys = msgspec.structs.replace(cart, email=None)
+        connection.execute(_of(update(schema.carts).values(cart=nobodys), schema.carts, key))
+
+
+def _pushed(connection: Connection, key: _CartKey) -> Cart | None:
+    return connection.execute(_of(select(schema.carts.c.cart), schema.carts, key)).scalar()
+
+
+def _put_cart(connection: Connection, fact: CartPushed) -> None:
+    row = {
+        "shop": fact.shop,
+        "cart_id": fact.cart_id,
+        "received_at": fact.received_at,
+        "cart": fact.cart,
+    }
+    connection.execute(_replacing(schema.carts), [row])
+
+
+def _of(statement: Any, table: Any, key: _CartKey) -> Any:
+    return statement.where(table.c.shop == key[0], table.c.cart_id == key[1])
+
+
+def _replacing(table: Any) -> Any:
+    """Return the statement that puts rows into *table*, in the place of those with the same key."""
+    statement = upsert(table)
+    keys = {column.name for column in table.primary_key}
+    new = {
+        column.name: statement.excluded[column.name]
+        for column in table.columns
+        if column.name not in keys
+    }
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=new)

@@ -1,0 +1,273 @@
+"""Inbox: the append-only file of one web worker, where a fact is on disk before it is answered."""
+
+import fcntl
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain, takewhile
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateTable
+
+from proxy import facts
+from proxy.errors import Unavailable
+from proxy.facts import Fact
+from proxy.store import schema
+from proxy.store.group_commit import PATIENCE, GroupCommit
+
+logger = logging.getLogger(__name__)
+
+_Step = Callable[[sqlite3.Connection], object]
+
+_MOST_SLOTS = 1024
+
+
+class Inbox:
+    """Append facts to one file of *folder*; safe to call from many threads.
+
+    The file's slot belongs to this process while it lives, by a file lock, so that no other
+    process ever writes to it: SQLite would make it sleep. A process that starts again finds the
+    file of one that is gone.
+    """
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self._path = path
+        self._lock = lock
+        self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        self._closed = threading.Event()
+        self._group = GroupCommit(self._write)
+
+    @classmethod
+    def in_free_slot(cls, folder: Path) -> "Inbox":
+        """Return the first inbox of *folder* that no living process holds."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for slot in range(_MOST_SLOTS):
+            if inbox := cls.unless_held(folder / f"inbox-{slot}.db"):
+                return inbox
+        raise Unavailable(f"All {_MOST_SLOTS} inboxes of {folder} are taken.")
+
+    @classmethod
+    def unless_held(cls, path: Path) -> "Inbox | None":
+        """Return the inbox at *path*, or ``None`` while another process holds it."""
+        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        return cls(path, lock)
+
+    def append(self, fact: Fact) -> None:
+        """Return once *fact* is on disk, or raise :exc:`Unavailable`: it is not known to be."""
+        at, body = fact.received_at.strftime(_TIME), facts.encode(fact)
+        row = (fact.id, fact.shop, facts.kind(fact), fact.cart_id, at, body)
+        self._group.commit(lambda connection: connection.execute(_INSERT, row))
+
+    def probe(self) -> None:
+        """Return once something was written to disk, or raise :exc:`Unavailable`."""
+        self._group.commit(lambda connection: connection.execute(_REWRITE_VERSION))
+
+    def prune(self, marks: dict[str, int]) -> None:
+        """Remove what the sender has taken in: of each inbox, all up to its mark."""
+
+        def delete(connection: sqlite3.Connection) -> None:
+            through = marks.get(_identity(connection) or "", 0)
+            connection.execute(_DELETE, (through,))
+
+        self._group.commit(delete)
+
+    def prune_every(self, seconds: float, marks: Callable[[], dict[str, int]]) -> None:
+        """Go on pruning in the background until the process ends."""
+        threading.Thread(target=self._keep_pruning, args=(seconds, marks), daemon=True).start()
+
+    def _keep_pruning(self, seconds: float, marks: Callable[[], dict[str, int]]) -> None:
+        while not self._closed.wait(seconds):
+            try:
+                self.prune(marks())
+            except (Unavailable, SQLAlchemyError) as error:
+                logger.warning("%s cannot be pruned just now: %s", self._path, error)
+
+    def close(self) -> None:
+        """Give the slot back; a second time does nothing."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        if self._connection is not None:
+            self._connection.close()
+        os.close(self._lock)
+
+    def _write(self, steps: Sequence[_Step]) -> None:
+        try:
+            self._transact(steps)
+        except (sqlite3.Error, OSError) as error:
+            logger.error("%s cannot be written: %s", self._path, error)
+            raise Unavailable("The store cannot write just now; its log says why.") from error
+
+    def _transact(self, steps: Sequence[_Step]) -> None:
+        connection = self._connected()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for step in steps:
+                step(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            # After a full disk SQLite may have rolled back by itself.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None or _inode(self._path) != self._inode:
+            # The first time, or somebody deleted the file: what is written there nobody would find.
+            self._connection = _created(self._path)
+            self._inode = _inode(self._path)
+        return self._connection
+
+
+# SQLAlchemy's compiler costs more than the INSERT itself, so the driver gets it as it is.
+_INSERT = "INSERT INTO inbox (id, shop, kind, cart_id, received_at, body) VALUES (?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM inbox WHERE seq <= ?"
+# Even the version it has already makes a page and an fsync.
+_REWRITE_VERSION = "PRAGMA user_version = 1"
+_TIME = "%Y-%m-%d %H:%M:%S.%f"
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _created(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    connection = sqlite3.connect(
+        path,
+        timeout=PATIENCE.total_seconds(),
+        isolation_level=None,
+        check_same_thread=False,  # one thread at a time, the one that holds the pen
+    )
+    # FULL: with NORMAL a power cut was seen to lose hundreds of acknowledged facts.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    # In one commit, so that the sender never sees half a file.
+    connection.execute("BEGIN IMMEDIATE")
+    for table in schema.inboxes.sorted_tables:
+        connection.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect())))
+    if _identity(connection) is None:
+        connection.execute("INSERT INTO identity VALUES (?)", (uuid4().hex,))
+    connection.execute("COMMIT")
+    return connection
+
+
+def _identity(connection: sqlite3.Connection) -> str | None:
+    """Return the name of this very file, or ``None`` while it is being made.
+
+    A file that was deleted and made anew has another name, so the sender reads it from its start.
+    """
+    made = "SELECT 1 FROM sqlite_master WHERE name = 'identity'"
+    if connection.execute(made).fetchone() is None:
+        return None
+    row = connection.execute("SELECT inbox FROM identity").fetchone()
+    return None if row is None else row[0]
+
+
+# -- the sender's side -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Received:
+    """A fact as it lies in an inbox, not yet read."""
+
+    inbox: str
+    seq: int
+    id: str
+    shop: str
+    kind: str
+    cart_id: str
+    received_at: datetime
+    body: bytes
+
+
+class Inboxes:
+    """All inboxes of *folder*, as the sender reads them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._connections: dict[tuple[Path, int], sqlite3.Connection] = {}
+
+    def after(self, marks: dict[str, int], limit: int) -> list[Received]:
+        """Return at most *limit* facts of each inbox that lie after its mark, oldest first."""
+        each = [list(self._read(path, marks, limit)) for path in self._paths()]
+        # Where one has more to come, the others wait: carts and orders count in their order.
+        # (The latest time and not the last fact's: a clock may have been set back.)
+        backlogs = [max(f.received_at for f in facts) for facts in each if len(facts) == limit]
+        until = min(backlogs, default=datetime.max.replace(tzinfo=UTC))
+        # A beginning of each file, never a selection: its mark moves past all that is before.
+        taken = [takewhile(lambda fact: fact.received_at <= until, facts) for facts in each]
+        return sorted(chain.from_iterable(taken), key=lambda fact: fact.received_at)
+
+    def prune_orphans(self, marks: dict[str, int]) -> None:
+        """Remove what was taken in from inboxes whose web worker is gone."""
+        for path in self._paths():
+            if orphan := Inbox.unless_held(path):
+                with closing(orphan):
+                    orphan.prune(marks)
+
+    def close(self) -> None:
+        """Close all files."""
+        for connection in self._connections.values():
+            connection.close()
+
+    def _paths(self) -> Iterator[Path]:
+        return iter(sorted(self._folder.glob("inbox-*.db")))
+
+    def _read(self, path: Path, marks: dict[str, int], limit: int) -> Iterator[Received]:
+        try:
+            connection = self._opened(path)
+            inbox = _identity(connection)
+            if inbox is None:
+                return
+            rows = connection.execute(_SELECT, (marks.get(inbox, 0), limit)).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            logger.error("%s cannot be read: %s", path, error)
+            return
+        yield from (_received(inbox, row) for row in rows)
+
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        # By inode too: a file may have been deleted and made anew.
+        key = path, path.stat().st_ino
+        if key not in self._connections:
+            connection = sqlite3.connect(path, isolation_level=None)
+            connection.execute("PRAGMA query_only = ON")
+            self._connections[key] = connection
+        return self._connections[key]
+
+
+def _received(inbox: str, row: tuple[int, str, str, str, str, str, bytes]) -> Received:
+    seq, fact_id, shop, kind, cart_id, at, body = row
+    return Received(
+        inbox=inbox,
+        seq=seq,
+        id=fact_id,
+        shop=shop,
+        kind=kind,
+        cart_id=cart_id,
+        received_at=datetime.fromisoformat(at).replace(tzinfo=UTC),
+        body=body,
+    )
+
+
+_SELECT = (
+    "SELECT seq, id, shop, kind, cart_id, received_at, body FROM inbox "
+    "WHERE seq > ? ORDER BY seq LIMIT ?"
+)

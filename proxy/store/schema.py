@@ -1,0 +1,180 @@
+"""Schema: the tables of both engines; every key begins with the shop, so they shard by shop."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from proxy.carts.cart import Cart
+from proxy.checkouts import Status, Trouble
+from proxy.identity import Profile
+from proxy.latest import Latest
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite keeps no time zone, so it is put on and taken off here."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A value of one type, as JSON that keeps every digit of an amount."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind = kind
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:
+        return None if value is None else msgspec.json.encode(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> Any:
+        return None if value is None else self._decoder.decode(value)
+
+
+class Word(TypeDecorator[Any]):
+    """A member of one of our enumerations, as its value."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else self.kind(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else self.kind(value)
+
+
+# -- what the web half writes ------------------------------------------------------------
+
+inboxes = MetaData()
+
+inbox = Table(
+    "inbox",
+    inboxes,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String(64), nullable=False),
+    Column("shop", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("cart_id", String(255), nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    # A sequence must never begin again, or a new fact would hide behind the sender's mark.
+    sqlite_autoincrement=True,
+)
+
+identity = Table("identity", inboxes, Column("inbox", String(32), primary_key=True))
+
+# -- what the sender writes --------------------------------------------------------------
+
+book = MetaData()
+
+marks = Table(
+    "marks",
+    book,
+    Column("inbox", String(32), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+)
+
+facts = Table(
+    "facts",
+    book,
+    Column("seq", Integer, primary_key=True),
+    Column("shop", String(64), nullable=False),
+    Column("cart_id", String(255), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("body", LargeBinary),
+    Column("decision", Text, nullable=False),
+    UniqueConstraint("shop", "cart_id", "id"),
+)
+
+carts = Table(
+    "carts",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("cart_id", String(255), nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("cart", Json(Cart), nullable=False),
+    PrimaryKeyConstraint("shop", "cart_id"),
+)
+
+checkouts = Table(
+    "checkouts",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("cart_id", String(255), nullable=False),
+    Column("epoch", Instant, nullable=False),
+    Column("unique_id", String(255), nullable=False),
+    Column("acted_at", Instant, nullable=False),
+    Column("settled_at", Instant, nullable=False),
+    Column("status", Word(Status), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("due_at", Instant),
+    Column("ordered_at", Instant),
+    Column("attempts", Integer, nullable=False),
+    Column("trouble", Word(Trouble)),
+    Column("troubled_at", Instant),
+    Column("retry_at", Instant),
+    Column("latest", Json(Latest), nullable=False),
+    Column("addresses", Json(tuple[str, ...]), nullable=False),
+    Column("addressee", Json(Profile)),
+    Column("maybe_sent", Boolean, nullable=False),
+    PrimaryKeyConstraint("shop", "cart_id", "epoch"),
+    Index("checkouts_due", "shop", "status", "due_at"),
+)
+
+attempts = Table(
+    "attempts",
+    book,
+    Column("seq", Integer, primary_key=True),
+    Column("shop", String(64), nullable=False),
+    Column("cart_id", String(255), nullable=False),
+    Column("epoch", Instant, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("status", Integer),
+    Column("request_id", String(128)),
+    Column("reason", Text, nullable=False),
+    Index("attempts_of_a_cart", "shop", "cart_id"),
+)
+
+accounts = Table(
+    "accounts",
+    book,
+    Column("shop", String(64), primary_key=True),
+    Column("paused_until", Instant),
+    Column("reason", Text, nullable=False),
+    Column("stopped", Boolean, nullable=False),
+)

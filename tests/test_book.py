@@ -1,0 +1,694 @@
+"""The book: facts are taken in once, in one commit, and decisions come out as they were made."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine
+from sqlalchemy.exc import IntegrityError
+
+from proxy import checkouts, facts
+from proxy.carts.cart import Cart, LineItem
+from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
+from proxy.facts import (
+    CartDeleted,
+    CartPushed,
+    Claim,
+    Consent,
+    ConsentState,
+    Customer,
+    Fact,
+    OrderPlaced,
+    ReplayAsked,
+    StatePosted,
+)
+from proxy.identity import Profile
+from proxy.store import Attempt, Book, Change, Standing, Store, schema
+from proxy.store.inbox import Received
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+RULES = Rules(settle=timedelta(seconds=30), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+JANE = "jane@shop-demo.io"
+TEA = LineItem(product_id=7, name="Tea", quantity=Decimal("1.50"), unit_price=Decimal("5.10"))
+CART = Cart(currency="EUR", total=Decimal("7.65"), items=(TEA,), version=3)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the file of a book in which nothing was written yet."""
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('empty')}")
+    store.migrate()
+    return (store.folder / "checkouts.db").read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty: bytes) -> Store:
+    (tmp_path / "checkouts.db").write_bytes(empty)
+    return Store(f"sqlite:///{tmp_path}")
+
+
+@pytest.fixture
+def book(store: Store) -> Iterator[Book]:
+    with closing(store.book()) as book:
+        yield book
+
+
+def after(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def named(minute: float, cart_id: str) -> dict[str, Any]:
+    return {"id": uuid4().hex, "shop": "shop", "cart_id": cart_id, "received_at": after(minute)}
+
+
+def state(minute: float = 0, cart_id: str = "c-1", **said: Any) -> StatePosted:
+    return StatePosted(**{**named(minute, cart_id), "acted_at": after(minute), **said})
+
+
+def order(minute: float, cart_id: str = "c-1") -> OrderPlaced:
+    return OrderPlaced(order_id="o-1", **named(minute, cart_id))
+
+
+def pushed(minute: float, cart: Cart = CART, cart_id: str = "c-1") -> CartPushed:
+    return CartPushed(cart=cart, **named(minute, cart_id))
+
+
+def deleted(minute: float, cart_id: str = "c-1") -> CartDeleted:
+    return CartDeleted(**named(minute, cart_id))
+
+
+def replay(minute: float, cart_id: str = "c-1") -> ReplayAsked:
+    return ReplayAsked(**named(minute, cart_id))
+
+
+def received(fact: Fact, seq: int = 1, inbox: str = "i-1") -> Received:
+    """Return *fact* as it lies in an inbox."""
+    return Received(
+        inbox=inbox,
+        seq=seq,
+        id=fact.id,
+        shop=fact.shop,
+        kind=facts.kind(fact),
+        cart_id=fact.cart_id,
+        received_at=fact.received_at,
+        body=facts.encode(fact),
+    )
+
+
+def take_in(book: Book, *said: Fact) -> None:
+    book.take_in([received(fact, seq) for seq, fact in enumerate(said, 1)], RULES)
+
+
+def only(book: Book, cart_id: str = "c-1") -> Checkout:
+    (checkout,) = book.checkouts("shop", cart_id)
+    return checkout
+
+
+def bodies(store: Store) -> list[bytes | None]:
+    """Return what is kept of every fact that was received."""
+    with closing(sqlite3.connect(store.folder / "checkouts.db")) as connection:
+        return [body for (body,) in connection.execute("SELECT body FROM facts ORDER BY seq")]
+
+
+def change(book: Book, checkout: Checkout, **to: Any) -> Checkout:
+    (changed,) = book.change([Change(checkout=checkout, **to)])
+    return changed
+
+
+# -- facts -------------------------------------------------------------------------------
+
+
+def test_a_fact_becomes_what_the_laws_make_of_it(book: Book) -> None:
+    fact = state(0, email=JANE)
+
+    take_in(book, fact)
+
+    assert book.checkouts("shop", "c-1") == fold([], fact, RULES)
+
+
+def test_the_facts_of_many_carts_in_one_batch_are_told_apart(book: Book) -> None:
+    take_in(book, state(0, "c-1"), state(1, "c-2"), order(2, "c-1"), state(3, "c-2"))
+
+    assert only(book, "c-1").status is Status.CANCELLED
+    assert only(book, "c-2").acted_at == after(3)
+
+
+def test_what_comes_later_is_folded_onto_what_was_written(book: Book) -> None:
+    said: list[Fact] = [state(0, email=JANE), order(1), state(30, email=JANE), state(31)]
+
+    for fact in said:
+        take_in(book, fact)
+
+    known: list[Checkout] = []
+    for fact in said:
+        known = list(fold(known, fact, RULES))
+    assert book.checkouts("shop", "c-1") == known
+    assert len(known) == 2
+
+
+def test_a_cart_of_which_nothing_was_heard_has_no_checkouts(book: Book) -> None:
+    assert book.checkouts("shop", "c-9") == []
+    assert book.received("shop", "c-9") == []
+
+
+def test_a_fact_that_is_read_twice_counts_once(book: Book) -> None:
+    fact = order(10)
+    take_in(book, fact, fact)
+    book.take_in([received(state(30, email=JANE), seq=2)], RULES)
+
+    book.take_in([received(fact, seq=3), received(fact, seq=1, inbox="i-2")], RULES)
+
+    assert [known.status for known in book.checkouts("shop", "c-1")] == ["cancelled", "pending"]
+    assert [row.kind for row in book.received("shop", "c-1")] == ["order", "state"]
+    assert book.marks() == {"i-1": 3, "i-2": 1}
+
+
+def test_one_id_may_stand_for_a_fact_in_each_of_two_carts(book: Book) -> None:
+    take_in(book, state(0, "c-1", id="a"), state(0, "c-2", id="a"))
+
+    assert only(book, "c-1").status is only(book, "c-2").status is Status.PENDING
+
+
+def test_each_inbox_is_marked_as_far_as_it_was_read(book: Book) -> None:
+    items = [received(state(n), seq, inbox) for n, (seq, inbox) in enumerate([(5, "a"), (4, "b")])]
+
+    book.take_in(items, RULES)
+    book.take_in([received(state(9), 7, "b")], RULES)
+
+    assert book.marks() == {"a": 5, "b": 7}
+
+
+def test_nothing_at_all_may_be_taken_in(book: Book) -> None:
+    book.take_in([], RULES)
+
+    assert book.marks() == {}
+
+
+@pytest.mark.parametrize("table", ["checkouts", "facts", "marks", "carts"])
+def test_facts_and_their_mark_are_written_together_or_not_at_all(
+    store: Store, book: Book, table: str
+) -> None:
+    said = (state(0, email=JANE), pushed(1))
+    with closing(sqlite3.connect(store.folder / "checkouts.db")) as connection:
+        connection.execute(
+            f"CREATE TRIGGER broken BEFORE INSERT ON {table} "
+            "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+        with pytest.raises(IntegrityError, match="the disk is full"):
+            take_in(book, *said)
+        assert (book.marks(), book.checkouts("shop", "c-1"), bodies(store)) == ({}, [], [])
+        assert book.cart("shop", "c-1") is None
+        connection.execute("DROP TRIGGER broken")
+
+    take_in(book, *said)
+
+    assert only(book).status is Status.PENDING
+    assert (book.marks(), book.cart("shop", "c-1")) == ({"i-1": 2}, CART)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("state", b"{"),
+        ("state", b"\xff"),
+        ("state", b"{}"),
+        ("state", b'{"id":1}'),
+        ("order", b"[]"),
+        ("wish", b"{}"),
+        ("cart", b'{"cart":{"currency":"EUR","total":"-1","items":[]}}'),
+    ],
+)
+def test_a_fact_that_cannot_be_read_holds_up_no_other(book: Book, kind: str, body: bytes) -> None:
+    bad = replace(received(state(0), seq=1), kind=kind, body=body)
+
+    book.take_in([bad, received(state(1, email=JANE), seq=2)], RULES)
+
+    assert only(book).acted_at == after(1)
+    unreadable, settling = book.received("shop", "c-1")
+    assert unreadable.decision.startswith("cannot be ")
+    assert settling.decision == "pending: settling"
+    assert book.marks() == {"i-1": 2}
+
+
+def test_a_fact_that_cannot_be_read_is_not_told_to_the_log(
+    book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = b'{"email":"canary@x.io","canary":1,"acted_at":"canary"}'
+
+    book.take_in([replace(received(state(0)), body=body)], RULES)
+
+    assert "state" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_a_fact_that_cannot_be_read_is_kept_to_be_looked_at(store: Store, book: Book) -> None:
+    book.take_in([replace(received(state(0)), body=b"{")], RULES)
+
+    assert bodies(store) == [b"{"]
+
+
+def test_what_was_decided_on_each_fact_is_told_in_words(book: Book) -> None:
+    take_in(
+        book,
+        pushed(0),
+        state(1, email=JANE),
+        state(2, consent=Consent(state=ConsentState.DENIED)),
+        order(3),
+    )
+
+    told = [(row.kind, row.decision) for row in book.received("shop", "c-1")]
+
+    assert told == [
+        ("cart", "kept"),
+        ("state", "pending: settling"),
+        ("state", "cancelled: the shopper denied consent"),
+        ("order", "cancelled: an order was placed for the cart"),
+    ]
+
+
+# -- carts -------------------------------------------------------------------------------
+
+
+def test_the_last_cart_is_kept_to_the_last_digit(book: Book) -> None:
+    take_in(book, pushed(0), pushed(1, replace_total("8.10")))
+
+    cart = book.cart("shop", "c-1")
+
+    assert cart is not None
+    assert (str(cart.total), str(cart.items[0].quantity)) == ("8.10", "1.50")
+    assert book.cart("shop", "c-2") is None
+    assert book.cart("shop-2", "c-1") is None
+
+
+def replace_total(total: str, version: int | None = 3) -> Cart:
+    return Cart(currency="EUR", total=Decimal(total), items=(TEA,), version=version)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one batch", "in two"])
+def test_an_older_cart_changes_nothing(book: Book, *, at_once: bool) -> None:
+    newer, older = pushed(2, replace_total("9.00", 5)), pushed(3, replace_total("1.00", 4))
+
+    for batch in [[newer, older]] if at_once else [[newer], [older]]:
+        take_in(book, *batch)
+
+    cart = book.cart("shop", "c-1")
+    assert cart is not None
+    assert cart.total == 9
+    assert book.received("shop", "c-1")[-1].decision == (
+        "older than the cart that came before: changes nothing"
+    )
+
+
+def cartless(checkout: Checkout, minute: float) -> Checkout:
+    return checkouts.postponed(
+        checkout, Trouble.NO_CART, "no cart", now=after(minute), wait=timedelta(minutes=15)
+    )
+
+
+def test_an_older_cart_wakes_nobody(book: Book) -> None:
+    take_in(book, pushed(0, replace_total("9.00", 5)), state(0, email=JANE))
+    waiting = change(book, only(book), apply=partial(cartless, minute=1))
+
+    take_in(book, pushed(2, replace_total("1.00", 4)))
+
+    assert only(book) == waiting
+
+
+def test_a_newer_cart_wakes_who_waits_for_it(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    change(book, only(book), apply=partial(cartless, minute=1))
+
+    take_in(book, pushed(2))
+
+    assert only(book).due_at == NOON + timedelta(minutes=2)
+
+
+def test_a_cart_that_was_taken_away_is_not_there(book: Book) -> None:
+    take_in(book, pushed(0), deleted(1))
+    assert book.cart("shop", "c-1") is None
+
+    take_in(book, pushed(2, replace_total("1.00", 1)))
+
+    cart = book.cart("shop", "c-1")
+    assert cart is not None
+    assert cart.total == 1
+
+
+# -- sending -----------------------------------------------------------------------------
+
+
+def test_the_longest_due_come_first_and_not_all_at_once(book: Book) -> None:
+    take_in(book, *(state(minute, f"c-{minute}", email=JANE) for minute in (3, 1, 2, 0)))
+
+    due = book.due("shop", after(2) + RULES.settle, limit=2)
+
+    assert [checkout.cart_id for checkout in due] == ["c-0", "c-1"]
+
+
+def test_what_is_due_is_due_from_that_very_moment(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    due_at = NOON + RULES.settle
+
+    assert book.due("shop", due_at - timedelta(microseconds=1), limit=9) == []
+    assert book.due("shop", due_at, limit=9) == [only(book)]
+
+
+def test_only_what_is_pending_of_this_shop_and_waits_for_nobody_is_due(book: Book) -> None:
+    take_in(book, *(state(0, name, email=JANE) for name in ("sent", "dead", "waits", "kept back")))
+    take_in(book, order(1, "ordered"), state(0, "another shop's", shop="shop-2"))
+    outcomes = {
+        "sent": checkouts.delivered,
+        "dead": partial(checkouts.refused, reason="400"),
+        "waits": partial(checkouts.waiting, reason="waiting for an address"),
+        "kept back": partial(checkouts.quarantined, reason="reserved"),
+    }
+
+    for name, apply in outcomes.items():
+        change(book, only(book, name), apply=apply)
+
+    assert book.due("shop", after(60), limit=99) == []
+    assert [checkout.cart_id for checkout in book.due("shop-2", after(60), 9)] == ["another shop's"]
+
+
+def test_a_change_applies_to_the_checkout_as_it_stands_by_then(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    seen = only(book)
+    take_in(book, state(0.1, email=JANE, first_name="Jane"))
+
+    changed = change(book, seen, apply=partial(cartless, minute=1))
+
+    assert changed == only(book)
+    assert (changed.trouble, changed.acted_at) == (Trouble.NO_CART, after(0.1))
+
+
+def test_a_change_concerns_one_epoch_of_a_cart(book: Book) -> None:
+    take_in(book, state(0, email=JANE), order(1), state(30, email=JANE))
+    ordered, fresh = book.checkouts("shop", "c-1")
+
+    changed = change(book, fresh, apply=checkouts.delivered)
+
+    assert book.checkouts("shop", "c-1") == [ordered, changed]
+    assert changed.status is Status.DELIVERED
+
+
+def test_changes_are_written_together_or_not_at_all(store: Store, book: Book) -> None:
+    take_in(book, state(0, "c-1", email=JANE), state(0, "c-2", email=JANE))
+
+    def fail(checkout: Checkout) -> Checkout:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        book.change(
+            [
+                Change(checkout=only(book, "c-1"), apply=checkouts.delivered),
+                Change(checkout=only(book, "c-2"), apply=fail),
+            ]
+        )
+
+    assert only(book, "c-1").status is Status.PENDING
+    assert None not in bodies(store)
+
+
+def test_two_changes_of_one_checkout_follow_each_other(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    seen = only(book)
+    once = Change(checkout=seen, apply=partial(cartless, minute=1))
+
+    first, second = book.change([once, once])
+
+    assert (first.attempts, second.attempts) == (1, 2)
+    assert only(book) == second
+
+
+# -- what is erased ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "closing_fact",
+    [order(9), deleted(9), state(9, consent=Consent(state=ConsentState.DENIED))],
+    ids=["ordered", "deleted", "denied"],
+)
+def test_what_was_received_is_erased_once_a_fact_closes_the_checkout(
+    store: Store, book: Book, closing_fact: Fact
+) -> None:
+    take_in(book, state(0, email=JANE), state(1, email=JANE))
+    assert None not in bodies(store)
+
+    book.take_in([received(closing_fact, 3)], RULES)
+
+    assert bodies(store) == [None, None, None]
+
+
+def test_what_was_received_is_erased_once_klaviyo_has_it(store: Store, book: Book) -> None:
+    take_in(book, state(0, email=JANE), state(0, "c-2", email=JANE))
+
+    change(book, only(book), apply=checkouts.delivered)
+
+    erased, kept = bodies(store)
+    assert erased is None
+    assert kept is not None
+
+
+def test_what_is_received_after_the_end_is_not_kept(store: Store, book: Book) -> None:
+    take_in(book, order(1), state(0, email=JANE))
+
+    book.take_in([received(state(0.5, email=JANE), 3)], RULES)
+
+    assert bodies(store) == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    "apply",
+    [
+        partial(checkouts.refused, reason="400"),
+        partial(checkouts.quarantined, reason="reserved"),
+        partial(checkouts.waiting, reason="waiting for an address"),
+    ],
+    ids=["dead", "quarantined", "waiting"],
+)
+def test_what_may_still_be_sent_is_kept(store: Store, book: Book, apply: Any) -> None:
+    take_in(book, state(0, email=JANE))
+
+    change(book, only(book), apply=apply)
+
+    assert None not in bodies(store)
+
+
+def test_what_was_received_is_kept_while_a_later_visit_is_pending(store: Store, book: Book) -> None:
+    take_in(book, state(0, email=JANE), order(1), state(30, email=JANE))
+    assert bodies(store)[-1] is not None
+
+    change(book, book.checkouts("shop", "c-1")[-1], apply=checkouts.delivered)
+
+    assert bodies(store) == [None, None, None]
+
+
+def test_a_cart_s_body_is_kept_in_one_place_only(store: Store, book: Book) -> None:
+    take_in(book, pushed(0))
+
+    assert bodies(store) == [None]
+
+
+def test_nothing_about_a_person_is_left_in_any_table_after_delivery(
+    store: Store, book: Book
+) -> None:
+    personal: dict[str, Any] = {
+        "email": "canary@shop-demo.io",
+        "phone_number": "canary-phone",
+        "first_name": "canary-first",
+        "kx": "canary-kx",
+        "ref": "canary-ref",
+        "customer": Customer(external_id="canary-17"),
+    }
+    take_in(book, state(0, **personal))
+    assert rows_with(store, "canary") == {"facts", "checkouts"}
+
+    change(book, only(book), apply=checkouts.delivered)
+
+    assert rows_with(store, "canary") == set()
+
+
+def rows_with(store: Store, word: str) -> set[str]:
+    """Return the tables in which *word* stands anywhere."""
+    with closing(sqlite3.connect(store.folder / "checkouts.db")) as connection:
+        return {
+            table.name
+            for table in schema.book.sorted_tables
+            if word in str(connection.execute(f"SELECT * FROM {table.name}").fetchall())
+        }
+
+
+# -- attempts and accounts ---------------------------------------------------------------
+
+
+def test_attempts_are_told_in_the_order_they_were_made(book: Book) -> None:
+    take_in(book, state(0, email=JANE), state(0, "c-2", email=JANE))
+    made = [
+        Attempt(at=after(2), status=503, request_id=None, reason="Klaviyo answered 503"),
+        Attempt(at=after(1), status=None, request_id=None, reason="no answer"),
+        Attempt(at=after(3), status=202, request_id="r-1", reason="Klaviyo answered 202"),
+    ]
+
+    for attempt in made:
+        change(book, only(book), apply=checkouts.held, attempt=attempt)
+
+    assert book.attempts("shop", "c-1") == made
+    assert book.attempts("shop", "c-2") == []
+
+
+def test_a_change_without_an_attempt_makes_none(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+
+    change(book, only(book), apply=checkouts.held)
+
+    assert book.attempts("shop", "c-1") == []
+
+
+def test_an_account_stands_well_until_it_is_told_otherwise(book: Book) -> None:
+    stopped = Standing(paused_until=after(5), reason="Klaviyo answered 401", stopped=True)
+    assert book.standing("shop") == Standing()
+
+    book.set_standing("shop", Standing(paused_until=after(1), reason="Klaviyo answered 429"))
+    book.set_standing("shop", stopped)
+
+    assert book.standing("shop") == stopped
+    assert book.standing("shop-2") == Standing()
+
+
+# -- reading -----------------------------------------------------------------------------
+
+
+def test_checkouts_are_counted_wherever_they_stand(book: Book) -> None:
+    assert book.counts("shop") == dict.fromkeys(Status, 0)
+
+    take_in(book, state(0, "c-1"), state(0, "c-2"), order(1, "c-3"), state(0, "c-4", shop="shop-2"))
+
+    assert book.counts("shop") == dict.fromkeys(Status, 0) | {
+        Status.PENDING: 2,
+        Status.CANCELLED: 1,
+    }
+
+
+def test_the_oldest_due_is_the_earliest_of_this_shop(book: Book) -> None:
+    assert book.oldest_due("shop") is None
+
+    take_in(book, state(5, "c-1"), state(3, "c-2"), state(1, "c-3", shop="shop-2"), order(0, "c-4"))
+
+    assert book.oldest_due("shop") == after(3) + RULES.settle
+
+
+def test_dead_letters_are_found_by_words_of_their_reason(book: Book) -> None:
+    reasons = {"c-1": "Klaviyo answered 400: 100% bad", "c-2": "no cart_id", "c-3": "no cart id"}
+    take_in(book, *(state(n, name) for n, name in enumerate(reasons)), state(0, "c-4"))
+    for name, reason in reasons.items():
+        change(book, only(book, name), apply=partial(checkouts.refused, reason=reason))
+
+    def dead(reason: str | None = None) -> list[str]:
+        return [checkout.cart_id for checkout in book.dead("shop", reason)]
+
+    assert dead() == ["c-1", "c-2", "c-3"]
+    assert dead("100%") == ["c-1"]
+    assert dead("t_i") == ["c-2"]
+    assert dead("%") == ["c-1"]
+    assert book.dead("shop-2") == []
+
+
+def test_a_replay_sends_a_dead_letter_again(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    change(book, only(book), apply=partial(checkouts.refused, reason="400"))
+
+    book.take_in([received(replay(60), 2)], RULES)
+
+    assert book.due("shop", after(60), limit=9) == [only(book)]
+    assert book.dead("shop") == []
+
+
+# -- what is written is what is read -----------------------------------------------------
+
+INSTANTS = st.datetimes(
+    datetime(2000, 1, 1),  # noqa: DTZ001 - the strategy puts the zone on
+    datetime(2100, 1, 1),  # noqa: DTZ001
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=9)
+SAID = st.fixed_dictionaries(
+    {"acted_at": INSTANTS},
+    optional={
+        "email": TEXTS,
+        "consent": st.builds(Consent, state=st.sampled_from(ConsentState), evidence=TEXTS),
+        "gpc": st.booleans(),
+        "claimed": st.builds(Claim, value=st.decimals(0, 999, places=3)),
+        "customer": st.builds(Customer, email=st.none() | TEXTS, external_id=TEXTS),
+        "cart": st.builds(replace_total, st.sampled_from(["1.10", "0"]), st.none()),
+        "ref": TEXTS,
+    },
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(said=SAID, profile=st.none() | st.builds(Profile, email=TEXTS), at=INSTANTS)
+def test_a_checkout_is_read_as_it_was_written(
+    book: Book, said: dict[str, Any], profile: Profile | None, at: datetime
+) -> None:
+    cart_id = uuid4().hex
+    fact = state(0, cart_id, **said)
+    take_in(book, fact)
+    (begun,) = fold([], fact, RULES)
+    assert only(book, cart_id) == begun
+    busy = replace(begun, addressee=profile, ordered_at=at, troubled_at=at, trouble=Trouble.KLAVIYO)
+
+    change(book, begun, apply=lambda _: busy)
+
+    assert only(book, cart_id) == busy
+
+
+def test_a_new_sender_finds_what_the_last_one_wrote(store: Store, book: Book) -> None:
+    take_in(book, state(0, email=JANE), pushed(1))
+
+    with closing(store.book()) as another:
+        assert another.checkouts("shop", "c-1") == book.checkouts("shop", "c-1")
+        assert another.cart("shop", "c-1") == CART
+        assert another.marks() == {"i-1": 2}
+
+
+# -- migrations --------------------------------------------------------------------------
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(store: Store) -> None:
+    engine = create_engine(f"sqlite:///{store.folder}/checkouts.db")
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, schema.book)
+
+    engine.dispose()
+    assert differences == []
+
+
+def test_migrating_again_changes_nothing_and_loses_nothing(store: Store, book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+
+    store.migrate()
+
+    assert only(book).status is Status.PENDING
+
+
+def test_only_its_owner_may_read_the_store(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/new/store")
+
+    store.migrate()
+
+    assert store.folder.stat().st_mode & 0o077 == 0
+    assert (store.folder / "checkouts.db").stat().st_mode & 0o077 == 0
