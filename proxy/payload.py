@@ -1,0 +1,269 @@
+"""Payload: a checkout and its cart as the body of Klaviyo's Create Event, within its limits."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from proxy.carts.cart import Cart, LineItem
+from proxy.identity import Profile
+from proxy.money import rounded
+
+# Klaviyo's limits, from the description of Create Event (revision 2026-07-15) and the Help Center
+# article "Events API overview".
+MAX_BYTES = 5_000_000
+MAX_STRING_BYTES = 100_000
+MAX_ARRAY_ITEMS = 4_000
+
+Json = dict[str, Any]
+
+
+class PropertyNames(StrEnum):
+    """Which names the event's properties go under."""
+
+    BOTH = "both"
+    KLAVIYO = "klaviyo"
+    FLAT = "flat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Event:
+    """A Started Checkout, ready to be written down for Klaviyo."""
+
+    metric: str
+    profile: Profile
+    cart: Cart
+    cart_id: str
+    checkout_url: str | None
+    unique_id: str
+    time: datetime
+    backfill: bool = False
+
+
+def encode(event: Event, names: PropertyNames = PropertyNames.BOTH) -> bytes:
+    """Return the body of ``POST /api/events`` for *event*, trimmed to what Klaviyo takes.
+
+    Amounts are written as JSON numbers with the currency's own decimals, never through a float.
+    What had to be trimmed is named in the property ``trimmed``.
+    """
+    properties = _properties(event, names)
+    _shorten(properties)
+    body = _written(event, properties)
+    for trim in _TRIMS:
+        if len(body) <= MAX_BYTES:
+            break
+        trim(properties)
+        body = _written(event, properties)
+    return body
+
+
+def without_phone_number(event: Event) -> Event:
+    """Return *event* with the one thing left out that Klaviyo refuses and we can spare."""
+    return replace(event, profile=replace(event.profile, phone_number=None))
+
+
+# -- the envelope ------------------------------------------------------------------------
+
+
+def _written(event: Event, properties: Json) -> bytes:
+    return _ENCODER.encode(_envelope(event, properties))
+
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def _envelope(event: Event, properties: Json) -> Json:
+    attributes: Json = {
+        "properties": properties,
+        "metric": {"data": {"type": "metric", "attributes": {"name": event.metric}}},
+        "profile": {"data": {"type": "profile", "attributes": _profile(event.profile)}},
+        "time": event.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "value": rounded(event.cart.total, event.cart.currency),
+        "value_currency": event.cart.currency,
+        "unique_id": event.unique_id,
+    }
+    if event.backfill:
+        attributes["backfill"] = True
+    return {"data": {"type": "event", "attributes": attributes}}
+
+
+def _profile(profile: Profile) -> Json:
+    attributes = {
+        "email": profile.email,
+        "phone_number": profile.phone_number,
+        "external_id": profile.external_id,
+        "_kx": profile.kx,
+        "first_name": profile.first_name,
+        "last_name": profile.last_name,
+        "locale": profile.locale,
+    }
+    return {name: value for name, value in attributes.items() if value}
+
+
+# -- the properties ----------------------------------------------------------------------
+
+
+def _properties(event: Event, names: PropertyNames) -> Json:
+    items = [_item(item, event.cart.currency) for item in event.cart.items]
+    named: Json = {}
+    if names is not PropertyNames.FLAT:
+        named |= _klaviyo_names(event, items)
+    if names is not PropertyNames.KLAVIYO:
+        named |= _flat_names(event, items)
+    # Klaviyo treats zero, null and "" as never set ("Guide to properties", Help Center).
+    return {name: value for name, value in named.items() if value}
+
+
+def _klaviyo_names(event: Event, items: list[Json]) -> Json:
+    """Return the names of Klaviyo's own integrations, which its flow templates read.
+
+    They are those of the Help Center article "Integrate an ecommerce platform without a pre-built
+    Klaviyo integration".
+    """
+    return {
+        "CheckoutURL": event.checkout_url,
+        "ItemNames": _item_names(event.cart),
+        "Categories": _categories(event.cart.items),
+        "DiscountCode": ", ".join(event.cart.coupons or ()),
+        "Items": items,
+    }
+
+
+def _flat_names(event: Event, items: list[Json]) -> Json:
+    cart = event.cart
+    amounts = {
+        "value": cart.total,
+        "subtotal": cart.subtotal,
+        "discount": cart.discount,
+        "tax": cart.tax,
+        "shipping": cart.shipping,
+    }
+    return {
+        **{name: _money(amount, cart.currency) for name, amount in amounts.items()},
+        "currency": cart.currency,
+        "checkout_url": event.checkout_url,
+        "coupon": ", ".join(cart.coupons or ()),
+        "cart_id": event.cart_id,
+        "item_names": _item_names(cart),
+        "items": [dict(item) for item in items],
+    }
+
+
+def _item(item: LineItem, currency: str) -> Json:
+    named = {
+        "ProductID": str(item.product_id),
+        "SKU": item.sku,
+        "ProductName": item.name,
+        "Variant": item.variant,
+        "Quantity": _number(item.quantity),
+        "ItemPrice": _money(item.unit_price, currency),
+        "RowTotal": _money(item.row_total, currency),
+        "ProductURL": item.product_url,
+        "ImageURL": item.image_url,
+        "ProductCategories": list(item.categories or ()),
+    }
+    # Here zero stays: a gift's price is read by templates, not by segments.
+    return {name: value for name, value in named.items() if value not in (None, "", [])}
+
+
+def _item_names(cart: Cart) -> list[str]:
+    return [item.name for item in cart.items if item.name]
+
+
+def _categories(items: tuple[LineItem, ...]) -> list[str]:
+    return list(dict.fromkeys(category for item in items for category in item.categories or ()))
+
+
+def _money(amount: Decimal | None, currency: str) -> Decimal | None:
+    return None if amount is None else rounded(amount, currency)
+
+
+def _number(quantity: Decimal) -> Decimal | int:
+    return int(quantity) if quantity == quantity.to_integral_value() else quantity
+
+
+# -- the limits --------------------------------------------------------------------------
+
+
+def _shorten(properties: Json) -> None:
+    """Cut strings and arrays that are longer than Klaviyo takes."""
+    for name in [name for name, value in properties.items() if _is_too_long(value)]:
+        properties[name] = _cut(properties[name])
+        _mark(properties, name)
+
+
+def _is_too_long(value: Any) -> bool:
+    match value:
+        case str():
+            return len(value) * 4 > MAX_STRING_BYTES and len(value.encode()) > MAX_STRING_BYTES
+        case list():
+            return len(value) > MAX_ARRAY_ITEMS or any(map(_is_too_long, value))
+        case dict():
+            return any(map(_is_too_long, value.values()))
+    return False
+
+
+def _cut(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode()[:MAX_STRING_BYTES].decode(errors="ignore")
+        case list():
+            return [_cut(element) for element in value[:MAX_ARRAY_ITEMS]]
+        case dict():
+            return {name: _cut(element) for name, element in value.items()}
+    return value
+
+
+def _mark(properties: Json, *names: str) -> None:
+    if names:
+        properties["trimmed"] = sorted({*properties.get("trimmed", ()), *names})
+
+
+def _drop(*names: str) -> Callable[[Json], None]:
+    def trim(properties: Json) -> None:
+        _mark(properties, *(name for name in names if properties.pop(name, None) is not None))
+
+    return trim
+
+
+def _drop_from_items(*names: str) -> Callable[[Json], None]:
+    def trim(properties: Json) -> None:
+        dropped = {
+            name
+            for item in _items(properties)
+            for name in names
+            if item.pop(name, None) is not None
+        }
+        _mark(properties, *dropped)
+
+    return trim
+
+
+def _halve(name: str) -> Callable[[Json], None]:
+    def trim(properties: Json) -> None:
+        if name in properties:
+            properties[name] = properties[name][: len(properties[name]) // 2]
+            _mark(properties, name)
+
+    return trim
+
+
+def _items(properties: Json) -> Iterator[Json]:
+    yield from properties.get("Items", ())
+    yield from properties.get("items", ())
+
+
+# The least important first: what stands twice, what only decorates, then the last lines.
+_TRIMS: tuple[Callable[[Json], None], ...] = (
+    lambda properties: _drop("items")(properties) if "Items" in properties else None,
+    _drop_from_items("ProductCategories"),
+    _drop_from_items("ImageURL", "Variant"),
+    _drop("item_names"),
+    _drop_from_items("ProductURL"),
+    _drop("Categories"),
+    *(_halve(name) for _ in range(12) for name in ("Items", "items", "ItemNames", "item_names")),
+)
