@@ -1,0 +1,1 @@
+"""Sandbox: stand-ins for other people's servers, which refuse what the real ones refuse."""

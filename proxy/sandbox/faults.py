@@ -1,0 +1,149 @@
+"""Faults: the ways in which a request to Klaviyo can go wrong, each to be asked for."""
+
+import selectors
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from flask import Response
+from msgspec import Meta
+
+from proxy.sandbox.refusals import Refused
+
+
+class Gate:
+    """Where requests hang until it is opened, for all of them at once."""
+
+    def __init__(self) -> None:
+        self._inside, self._outside = socket.socketpair()
+
+    def open(self) -> None:
+        """Let go whoever waits, and whoever comes later."""
+        self._outside.shutdown(socket.SHUT_WR)
+
+    def wait(self, client: socket.socket, seconds: float | None) -> bool:
+        """Wait until opened, at most *seconds*; return whether *client* is still there."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._inside, selectors.EVENT_READ)
+            # The whole request has been read: what is left to read is that the client hung up.
+            selector.register(client, selectors.EVENT_READ)
+            woken = selector.select(seconds)
+        return all(key.fileobj is not client for key, _ in woken)
+
+    def __del__(self) -> None:
+        self._inside.close()
+        self._outside.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request that meets a fault: ``process`` answers it as if there were none."""
+
+    process: Callable[[], Response]
+    client: socket.socket
+    gate: Gate
+
+
+class _Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """One way to go wrong; ``counted`` says that the request is processed all the same."""
+
+
+class Answer(_Fault, frozen=True, tag="answer"):
+    """An error of Klaviyo's own, or of the gateway before it (502, 504, 524)."""
+
+    status: Annotated[int, Meta(ge=400, le=599)]
+    retry_after: Annotated[int, Meta(ge=0)] | None = None
+    counted: bool = False
+
+
+class Hang(_Fault, frozen=True, tag="hang"):
+    """No answer for so many seconds, or else until the sandbox releases the request.
+
+    Where the client leaves meanwhile, the request is not processed, unless ``counted``.
+    """
+
+    seconds: Annotated[float, Meta(ge=0)] | None = None
+    counted: bool = False
+
+
+class Cut(_Fault, frozen=True, tag="cut"):
+    """The connection is closed without an answer, or ``midway`` through one."""
+
+    midway: bool = False
+    counted: bool = False
+
+
+class Challenge(_Fault, frozen=True, tag="challenge"):
+    """Cloudflare takes the sender for a robot (klaviyo-api-python#84)."""
+
+
+Fault = Answer | Hang | Cut | Challenge
+
+
+def meet(fault: Fault, call: Call) -> Response | None:
+    """Return the answer to *call* after *fault*; ``None`` says to hang up without one."""
+    match fault:
+        case Answer():
+            return _answer(fault, call)
+        case Hang():
+            return _hang(fault, call)
+        case Cut():
+            _cut(fault, call)
+            return None
+        case Challenge():
+            return _page("Just a moment...", 403, {"cf-mitigated": "challenge"})
+
+
+def _answer(fault: Answer, call: Call) -> Response:
+    if fault.counted:
+        call.process()
+    if fault.status in (502, 504, 524):
+        response = _page(f"a.klaviyo.com | {fault.status}", fault.status)
+    else:
+        response = _refusal(fault).response()
+    if fault.retry_after is not None:
+        response.headers["Retry-After"] = str(fault.retry_after)
+    return response
+
+
+def _hang(fault: Hang, call: Call) -> Response | None:
+    response = call.process() if fault.counted else None
+    if not call.gate.wait(call.client, fault.seconds):
+        return None
+    return call.process() if response is None else response
+
+
+def _cut(fault: Cut, call: Call) -> None:
+    if fault.counted:
+        call.process()
+    if fault.midway:
+        with suppress(OSError):  # The client left first.
+            call.client.sendall(_HALF_A_YES if fault.counted else _HALF_A_NO)
+
+
+_HALF_A_YES = b"HTTP/1.1 202 Accepted\r\nContent-Length: 64\r\n\r\n{"
+_HALF_A_NO = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 64\r\n\r\n{"
+
+
+def _page(title: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    body = f"<!DOCTYPE html><title>{title}</title>"
+    return Response(body, status, headers, content_type="text/html; charset=UTF-8")
+
+
+def _refusal(fault: Answer) -> Refused:
+    match fault.status:
+        case 401:
+            # As seen in community.klaviyo.com, topic 19236.
+            return Refused(401, "Missing or invalid authorization", pointer="/data/")
+        case 403:
+            return Refused(403, "Your API key is missing required scopes: events:write")
+        case 429:
+            wait = 1 if fault.retry_after is None else fault.retry_after
+            plural = "" if wait == 1 else "s"
+            return Refused(
+                429, f"Request was throttled. Expected available in {wait} second{plural}."
+            )
+    return Refused(fault.status, f"The sandbox was asked to answer {fault.status}.")
