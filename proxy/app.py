@@ -1,0 +1,123 @@
+"""App: the web half put together; it appends facts and decides nothing."""
+
+import atexit
+import logging
+import os
+import traceback
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from flask import Flask, Response
+from flask_cors import CORS
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from proxy import collect, health, shop
+from proxy.errors import Refused, Unavailable
+from proxy.settings import WEB, Settings
+from proxy.store import Store
+from proxy.tokens import Tokens
+
+logger = logging.getLogger(__name__)
+
+_PRUNE_SECONDS = 5.0
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Return the WSGI application; without *settings* they are read from the environment."""
+    settings = settings or Settings.read(os.environ, need=WEB)
+    app = Flask(__name__, static_folder=None)
+    # Else Werkzeug redirects a path with two slashes, in HTML: to another cart, where it is an id.
+    app.url_map.merge_slashes = False
+    store = Store(settings.store)
+    inbox = store.inbox()
+    atexit.register(inbox.close)
+    inbox.prune_every(_PRUNE_SECONDS, store.marks)
+    tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
+    _register(app, settings, tokens, inbox)
+    CORS(
+        app,
+        resources={f"{settings.prefix}/state": {"origins": list(settings.origins)}},
+        methods=["POST"],
+        max_age=timedelta(hours=1),
+    )
+    _explain_errors(app)
+    if settings.proxies:
+        hops = settings.proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    return app
+
+
+def static_folder() -> Path:
+    """Return where the snippet lies: in the wheel beside this file, else in the checkout."""
+    return _beside("static")
+
+
+def _beside(name: str) -> Path:
+    here = Path(__file__).parent
+    return here / name if (here / name).is_dir() else here.parent / name
+
+
+def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Any) -> None:
+    common: dict[str, Any] = {
+        "tokens": tokens,
+        "shop": settings.shop,
+        "append": inbox.append,
+        "now": _now,
+    }
+    page = collect.Page(
+        origins=settings.origins,
+        oldest=settings.token_age,
+        snippet=(static_folder() / "checkout.js").read_bytes(),
+        **common,
+    )
+    app.register_blueprint(collect.blueprint(page, settings.prefix))
+    app.register_blueprint(shop.blueprint(shop.Counter(key=settings.shop_key, **common)))
+    app.register_blueprint(health.blueprint(inbox.probe))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+# -- problems (RFC 9457) -----------------------------------------------------------------
+
+
+def _explain_errors(app: Flask) -> None:
+    app.register_error_handler(Refused, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _refused(error: Refused) -> Response:
+    pointer = {} if error.pointer is None else {"pointer": error.pointer}
+    response = _problem(error.status, error.code, error.title, error.detail, **pointer)
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = f"{error.retry_after.total_seconds():.0f}"
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    response = _problem(status, error.name.lower().replace(" ", "-"), error.name, error.description)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    # The page gets no traceback, and the log no message: either could carry a person's data.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("a request failed with %s, at\n%s", type(error).__name__, where)
+    return _problem(500, "internal", "Something is wrong with the proxy", "Its log says what.")
+
+
+def _problem(status: int, code: str, title: str, detail: str | None, **more: str) -> Response:
+    members = {"type": f"urn:checkout-proxy:{code}", "title": title, "status": status}
+    body = msgspec.json.encode(members | {"detail": detail} | more)
+    return Response(body, status, mimetype="application/problem+json")

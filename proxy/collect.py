@@ -1,0 +1,191 @@
+"""Collect: what the browser asks for, the snippet and a place to post how the checkout stands."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import msgspec
+from email_validator import EmailNotValidError, validate_email
+from flask import Blueprint, Response, abort, request
+from msgspec import Meta
+
+from proxy import door
+from proxy.errors import Forbidden, Unprocessable
+from proxy.facts import Claim, Consent, ConsentState, Fact, StatePosted
+from proxy.money import check_amount
+from proxy.tokens import Session, Tokens
+
+MAX_BYTES = 16 * 1024
+
+_Line = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+
+
+class Posted(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of ``POST /co/state``. Members we do not know, a cart id say, have no effect."""
+
+    token: Annotated[str, Meta(max_length=MAX_BYTES)]
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")] | None = None
+    email: _Line | None = None
+    phone_number: _Line | None = None
+    first_name: _Line | None = None
+    last_name: _Line | None = None
+    kx: Annotated[str, Meta(max_length=512, pattern=r"^[\x21-\x7e]*\Z")] | None = None
+    consent: ConsentState | Consent | None = None
+    checkout_url: Annotated[str, Meta(max_length=4_000)] | None = None
+    locale: _Line | None = None
+    claimed: Claim | None = None
+    age_ms: Annotated[float, Meta(ge=0)] = 0
+
+
+_DECODER = msgspec.json.Decoder(Posted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What the browser's surface needs of the rest."""
+
+    tokens: Tokens
+    shop: str
+    origins: tuple[str, ...]
+    oldest: timedelta
+    append: Callable[[Fact], None]
+    now: Callable[[], datetime]
+    snippet: bytes = field(repr=False)
+
+
+def blueprint(page: Page, prefix: str) -> Blueprint:
+    """Return the browser's surface under *prefix*."""
+    routes = Blueprint("collect", __name__, url_prefix=prefix)
+
+    @routes.post("/state")
+    def state() -> tuple[dict[str, str], int]:
+        _check_origin(page.origins)
+        posted = door.body(_DECODER, "text/plain", "application/json", most_bytes=MAX_BYTES)
+        now = page.now()
+        page.append(_fact(page, posted, page.tokens.read(posted.token, now), now))
+        return {"status": "accepted"}, 202
+
+    @routes.get("/checkout.js")
+    def snippet() -> Response:
+        return _script(page.snippet, "public, max-age=3600")
+
+    @routes.get("/checkout.<version>.js")
+    def snippet_of_a_version(version: str) -> Response:
+        if version != snippet_version(page.snippet):
+            abort(404, "This version of the snippet is not served any more; load checkout.js.")
+        return _script(page.snippet, "public, max-age=31536000, immutable")
+
+    return routes
+
+
+def snippet_version(snippet: bytes) -> str:
+    """Return the name of *snippet*'s content, as in ``checkout.<version>.js``."""
+    return sha256(snippet).hexdigest()[:16]
+
+
+def _script(snippet: bytes, cache_control: str) -> Response:
+    response = Response(snippet, mimetype="text/javascript")
+    response.headers["Cache-Control"] = cache_control
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    # A page on another origin may load it with an integrity hash.
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.set_etag(snippet_version(snippet))
+    response.make_conditional(request)
+    return response
+
+
+def _check_origin(origins: tuple[str, ...]) -> None:
+    origin = request.headers.get("Origin")
+    if origin is None or origin in origins or _origin(origin)[1] == request.host:
+        return
+    raise Forbidden(
+        f"Pages of {origin} may not post here: add it to CHECKOUT_PROXY_ORIGINS, "
+        f"or serve the proxy under that page's own host (this is {request.host})."
+    )
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Return the scheme and the host of *url*, empty where it is no URL."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
+    return parts.scheme, parts.netloc
+
+
+# -- from the body to the fact -----------------------------------------------------------
+
+
+def _fact(page: Page, posted: Posted, session: Session, now: datetime) -> StatePosted:
+    return StatePosted(
+        id=posted.id or uuid4().hex,
+        shop=page.shop,
+        cart_id=session.cart_id,
+        received_at=now,
+        acted_at=now - min(timedelta(milliseconds=min(posted.age_ms, 1e12)), page.oldest),
+        email=_email(posted.email),
+        phone_number=posted.phone_number or None,
+        first_name=posted.first_name or None,
+        last_name=posted.last_name or None,
+        kx=posted.kx or None,
+        consent=_consent(posted.consent),
+        gpc=request.headers.get("Sec-GPC") == "1",
+        checkout_url=_checkout_url(posted.checkout_url, page.origins),
+        locale=_locale(posted.locale),
+        claimed=_claim(posted.claimed),
+        customer=session.customer,
+        cart=session.cart,
+        ref=session.ref,
+    )
+
+
+def _email(text: str | None) -> str | None:
+    """Return the address, judged by its form alone: nothing is looked up on the way to the 202."""
+    if text is None or not text.strip():
+        return None
+    try:
+        # ``.test`` is let through here: it is the sender that keeps reserved domains back.
+        address = validate_email(text.strip(), check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise Unprocessable(f"email is no address: {error}", pointer="/email") from error
+    if len(address.normalized) >= 100:  # Klaviyo's limit ("Events API overview", Help Center)
+        raise Unprocessable("email must be shorter than 100 characters.", pointer="/email")
+    return address.normalized
+
+
+def _consent(said: ConsentState | Consent | None) -> Consent | None:
+    return Consent(state=said) if isinstance(said, ConsentState) else said
+
+
+def _checkout_url(url: str | None, origins: tuple[str, ...]) -> str | None:
+    """Return *url* where it leads to a listed origin: it ends up behind a button in a mail.
+
+    The request's own host does not do here: whoever posts without a browser chooses it.
+    """
+    if url is None or not _URL.fullmatch(url):
+        return None
+    return url if "://".join(_origin(url)) in origins else None
+
+
+# What a browser leaves in an address that it has parsed.
+_URL = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+
+
+def _locale(text: str | None) -> str | None:
+    """Return the language tag, such as ``de-AT``, or ``None`` where it is none."""
+    return text if text and re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", text) else None
+
+
+def _claim(claim: Claim | None) -> Claim | None:
+    if claim is not None:
+        try:
+            check_amount("claimed.value", claim.value)
+        except ValueError as error:
+            raise Unprocessable(str(error), pointer="/claimed/value") from error
+    return claim

@@ -1,0 +1,165 @@
+"""Shop: what the shop's server says, sessions and carts and orders, under its bearer key."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any, TypeVar
+from uuid import uuid4
+
+import msgspec
+from flask import Blueprint, request
+from msgspec import Meta
+from werkzeug.routing import BaseConverter
+
+from proxy import door
+from proxy.carts.cart import Cart, is_sane
+from proxy.errors import Unauthorized, Unprocessable
+from proxy.facts import CartDeleted, CartPushed, Customer, Fact, OrderPlaced
+from proxy.tokens import CartId, Ref, Session, Tokens
+from proxy.wire import Strict
+
+T = TypeVar("T")
+
+MAX_BYTES = 256 * 1024
+# The page posts its token in a body of 16 KiB, with a good deal beside it.
+MAX_TOKEN = 14_000
+
+
+class NewSession(Strict, frozen=True, kw_only=True):
+    """The body of ``POST /v1/sessions``."""
+
+    cart_id: CartId
+    customer: Customer | None = None
+    cart: Cart | None = None
+    ref: Ref | None = None
+
+
+class NewOrder(Strict, frozen=True, kw_only=True):
+    """The body of ``POST /v1/orders``."""
+
+    cart_id: CartId
+    order_id: Annotated[str, Meta(min_length=1, max_length=255)] | int
+    placed_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+_SESSION = msgspec.json.Decoder(NewSession)
+_ORDER = msgspec.json.Decoder(NewOrder)
+_CART = msgspec.json.Decoder(Cart)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """What the shop's surface needs of the rest."""
+
+    key: str | None = field(repr=False)
+    tokens: Tokens
+    shop: str
+    append: Callable[[Fact], None]
+    now: Callable[[], datetime]
+
+
+def blueprint(counter: Counter) -> Blueprint:
+    """Return the surface for the shop's server, under ``/v1``."""
+    routes = Blueprint("shop", __name__, url_prefix="/v1")
+    routes.record(lambda setup: setup.app.url_map.converters.update(cart_id=CartIdConverter))
+    routes.before_request(lambda: _check_key(counter.key))
+
+    @routes.post("/sessions")
+    def new_session() -> tuple[dict[str, str], int, dict[str, str]]:
+        token = _token(counter, _body(_SESSION))
+        expires_at = counter.tokens.expires_at(counter.now()).isoformat(timespec="seconds")
+        return {"token": token, "expires_at": expires_at}, 201, {"Cache-Control": "no-store"}
+
+    @routes.put("/carts/<cart_id:cart_id>")
+    def put_cart(cart_id: str) -> tuple[str, int]:
+        about = _about(counter, cart_id)
+        counter.append(CartPushed(cart=_body(_CART), **about))
+        return "", 204
+
+    @routes.delete("/carts/<cart_id:cart_id>")
+    def delete_cart(cart_id: str) -> tuple[str, int]:
+        counter.append(CartDeleted(**_about(counter, cart_id)))
+        return "", 204
+
+    @routes.post("/orders")
+    def new_order() -> tuple[dict[str, str], int]:
+        counter.append(_order(counter, _body(_ORDER)))
+        return {"status": "accepted"}, 202
+
+    return routes
+
+
+class CartIdConverter(BaseConverter):
+    """A cart's id in a path: anything, slashes too, to the path's end."""
+
+    regex = r"[\s\S]+"
+    part_isolating = False
+
+
+def _check_key(key: str | None) -> None:
+    if key is None:
+        raise Unauthorized("CHECKOUT_PROXY_SHOP_KEY is not set here, so /v1 is closed.")
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized("Send the shop's key: Authorization: Bearer <CHECKOUT_PROXY_SHOP_KEY>.")
+    if not hmac.compare_digest(given.strip().encode(), key.encode()):
+        raise Unauthorized("The key that was sent is not this proxy's CHECKOUT_PROXY_SHOP_KEY.")
+
+
+def _body(decoder: msgspec.json.Decoder[T]) -> T:
+    return door.body(decoder, "application/json", most_bytes=MAX_BYTES)
+
+
+def _token(counter: Counter, asked: NewSession) -> str:
+    session = Session(
+        shop=counter.shop,
+        cart_id=asked.cart_id,
+        customer=asked.customer,
+        cart=asked.cart,
+        ref=asked.ref,
+    )
+    token = counter.tokens.sign(session)
+    if len(token) > MAX_TOKEN:
+        raise Unprocessable(
+            f"The token would have {len(token)} characters and may have {MAX_TOKEN}, or the page "
+            "could not post it: put the cart (PUT /v1/carts/{cart_id}) instead.",
+            pointer="/cart",
+        )
+    return token
+
+
+def _order(counter: Counter, order: NewOrder) -> OrderPlaced:
+    if order.placed_at is not None and not is_sane(order.placed_at):
+        raise Unprocessable("placed_at is not of our time.", pointer="/placed_at")
+    # An order told twice is one order: the time it was told first counts.
+    # The colon keeps it apart from the ids that pages make: nobody can take it first.
+    told_as = {"id": f"order:{sha256(str(order.order_id).encode()).hexdigest()[:32]}"}
+    return OrderPlaced(
+        order_id=str(order.order_id),
+        placed_at=order.placed_at,
+        **_fact(counter, order.cart_id) | told_as,
+    )
+
+
+def _about(counter: Counter, cart_id: str) -> dict[str, Any]:
+    """Return what every fact has, for the cart whose id stands in the request's path."""
+    if request.query_string or "\ufffd" in cart_id:
+        raise Unprocessable(
+            "The cart's id in the path: percent-encode it ('/' is %2F, '?' is %3F), as UTF-8."
+        )
+    try:
+        msgspec.convert(cart_id, CartId)
+    except msgspec.ValidationError as error:
+        raise Unprocessable(f"The cart's id in the path: {error}.") from error
+    return _fact(counter, cart_id)
+
+
+def _fact(counter: Counter, cart_id: str) -> dict[str, Any]:
+    return {
+        "id": uuid4().hex,
+        "shop": counter.shop,
+        "cart_id": cart_id,
+        "received_at": counter.now(),
+    }
