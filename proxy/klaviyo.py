@@ -1,0 +1,196 @@
+"""Klaviyo: send one event, and learn whether it is yes, later or never."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+import requests
+from requests.auth import AuthBase
+from urllib3.exceptions import NewConnectionError
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 25
+_MOST_READ = 64 * 1024
+
+_MEDIA_TYPE = "application/vnd.api+json"
+_PHONE_POINTER = "/data/attributes/profile/data/attributes/phone_number"
+
+
+class Verdict(Enum):
+    """What an answer means for the event, or for the whole account."""
+
+    DELIVERED = auto()
+    LATER = auto()
+    NEVER = auto()
+    ACCOUNT_WAITS = auto()
+    ACCOUNT_STOPPED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What Klaviyo, or the way to it, said.
+
+    ``maybe_received`` tells that Klaviyo may have taken the event although it did not say so.
+    """
+
+    verdict: Verdict
+    reason: str
+    status: int | None = None
+    request_id: str | None = None
+    wait: timedelta | None = None
+    maybe_received: bool = False
+    blames_phone_number: bool = False
+
+
+class Klaviyo:
+    """A client of the Events API at *url*, under *revision*, with one account's private key."""
+
+    def __init__(self, *, url: str, key: str, revision: str) -> None:
+        self._endpoint = f"{url}/api/events"
+        self._session = requests.Session()
+        self._session.auth = _KeyAuth(key)
+        self._session.headers.update(
+            {
+                "User-Agent": "checkout-proxy",
+                "Accept": _MEDIA_TYPE,
+                "Content-Type": _MEDIA_TYPE,
+                "revision": revision,
+            }
+        )
+
+    def create_event(self, body: bytes) -> Answer:
+        """Post *body* once and return what came back; this never raises for what Klaviyo does."""
+        try:
+            with self._post(body) as response:
+                return _judged(response, _read(response))
+        except requests.RequestException as error:
+            return _unanswered(error)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def _post(self, body: bytes) -> requests.Response:
+        return self._session.post(
+            self._endpoint,
+            data=body,
+            timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+            allow_redirects=False,
+            stream=True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyAuth(AuthBase):
+    """Klaviyo's own scheme. As an auth object it also keeps a netrc from replacing the header."""
+
+    key: str = field(repr=False)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Klaviyo-API-Key {self.key}"
+        return request
+
+
+def _read(response: requests.Response) -> bytes:
+    """Return the answer's beginning; an answer that is larger is no answer of Klaviyo's."""
+    return next(response.iter_content(_MOST_READ), b"")
+
+
+# -- judging -----------------------------------------------------------------------------
+
+
+def _judged(response: requests.Response, body: bytes) -> Answer:
+    """Return what an answer means.
+
+    Statuses are those of Klaviyo's page "Rate limits, status codes, and errors". Its front, and
+    whatever stands between, answer in HTML: that is never Klaviyo's word on an event.
+    """
+    status = response.status_code
+    errors = _errors(response, body)
+    told: dict[str, Any] = {
+        "status": status,
+        "request_id": errors[0].id or None if errors else None,
+        "reason": f"Klaviyo answered {status}{_words(errors)}",
+    }
+    if status == 202:
+        return Answer(verdict=Verdict.DELIVERED, **told)
+    if status == 429:
+        return Answer(verdict=Verdict.ACCOUNT_WAITS, wait=_retry_after(response), **told)
+    if status == 401 or (status in _SETUP and errors):
+        return Answer(verdict=Verdict.ACCOUNT_STOPPED, **told)
+    if 400 <= status < 500 and errors:
+        blames = any(error.source.pointer == _PHONE_POINTER for error in errors)
+        return Answer(verdict=Verdict.NEVER, blames_phone_number=blames, **told)
+    return Answer(verdict=Verdict.LATER, maybe_received=status >= 500 or status < 300, **told)
+
+
+# A missing scope, a wrong address, method, revision or media type: none is about one event.
+_SETUP = frozenset({403, 404, 405, 410, 415})
+
+
+def _unanswered(error: requests.RequestException) -> Answer:
+    return Answer(
+        verdict=Verdict.LATER,
+        reason=f"no answer from Klaviyo: {_kind(error)}",
+        maybe_received=not _never_connected(error),
+    )
+
+
+def _kind(error: requests.RequestException) -> str:
+    """Return the error's kind in words, without the address and without what was sent."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    cause = error.args[0] if error.args else None
+    refused = isinstance(getattr(cause, "reason", None), NewConnectionError)
+    return refused or isinstance(error, requests.ConnectTimeout)
+
+
+def _retry_after(response: requests.Response) -> timedelta | None:
+    text = response.headers.get("Retry-After", "")
+    return timedelta(seconds=int(text)) if re.fullmatch(r"\d{1,6}", text) else None
+
+
+# -- Klaviyo's words ---------------------------------------------------------------------
+
+
+class _Source(msgspec.Struct):
+    pointer: str = ""
+
+
+class _Error(msgspec.Struct):
+    id: str = ""
+    detail: str = ""
+    source: _Source = msgspec.field(default_factory=_Source)
+
+
+class _Errors(msgspec.Struct):
+    errors: list[_Error] = msgspec.field(default_factory=list)
+
+
+_DECODER = msgspec.json.Decoder(_Errors)
+
+
+def _errors(response: requests.Response, body: bytes) -> list[_Error]:
+    # Look at the type first: Cloudflare's page is HTML under Klaviyo's status.
+    if "json" not in response.headers.get("Content-Type", ""):
+        return []
+    try:
+        return _DECODER.decode(body).errors
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
+
+
+def _words(errors: list[_Error]) -> str:
+    told = "; ".join(_redacted(f"{error.detail} ({error.source.pointer})") for error in errors)
+    return f": {told}"[:500] if told else ""
+
+
+def _redacted(words: str) -> str:
+    """Return *words* without addresses and numbers: reasons are shown and grouped."""
+    words = re.sub(r"[^\s'\"<>(),;:]+@[^\s'\"<>(),;:]+", "[address]", words)
+    return re.sub(r"\+?\d[\d ()/-]{5,}\d", "[number]", words)
