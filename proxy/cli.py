@@ -1,0 +1,223 @@
+"""The command ``checkout-proxy``."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import click
+
+from proxy import demo as demonstration
+from proxy import server, story
+from proxy.checkouts import Checkout, Status
+from proxy.errors import Misconfigured, Refused
+from proxy.facts import Customer, ReplayAsked
+from proxy.settings import SENDER, WEB, Settings, described
+from proxy.store import Book, Standing, Store
+from proxy.tokens import Session, Tokens
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_KEY = 16
+
+
+class _Commands(click.Group):
+    """Commands whose own errors come out as words and an exit status, not as a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Misconfigured as error:
+            words = "\n  ".join(["the settings cannot work:", *error.mistakes])
+            raise click.ClickException(words) from error
+        except Refused as error:
+            raise click.ClickException(error.detail) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="checkout-proxy")
+def main() -> None:
+    """A shop's own server-side sender of Klaviyo's Started Checkout.
+
+    Settings come from environment variables: see `checkout-proxy settings`.
+    """
+
+
+# -- running it --------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--bind", default="127.0.0.1:8000", show_default=True, help="Host and port.")
+@click.option("--workers", default=2, show_default=True, help="Web worker processes.")
+@click.option("--web-only", is_flag=True, help="Leave the sender to `checkout-proxy work`.")
+def serve(bind: str, workers: int, web_only: bool) -> None:
+    """Run the web half and the sender."""
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isdigit():
+        raise click.BadParameter(f"{bind!r} is no host:port.", param_hint="--bind")
+    settings = Settings.read(os.environ, need=WEB if web_only else WEB + SENDER)
+    server.log_to_stderr()
+    _warn_of_short_keys(settings)
+    server.serve(settings, host=host, port=int(port), workers=workers, web_only=web_only)
+
+
+def _warn_of_short_keys(settings: Settings) -> None:
+    if any(len(key) < SHORTEST_KEY for key in settings.token_keys):
+        logger.warning(
+            "a key of CHECKOUT_PROXY_TOKEN_KEYS has fewer than %d characters: it can be guessed, "
+            "and carts be forged; `openssl rand -hex 32` makes a good one",
+            SHORTEST_KEY,
+        )
+
+
+@main.command()
+def work() -> None:
+    """Run the sender alone."""
+    settings = Settings.read(os.environ, need=SENDER)
+    server.log_to_stderr()
+    server.work(settings, server.stop_on_signals())
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the store's tables up to date (the sender does so when it starts)."""
+    store = Store(Settings.read(os.environ).store)
+    store.migrate()
+    click.echo(f"{store.folder} is up to date.")
+
+
+@main.command()
+@click.option("--port", default=8080, show_default=True, help="Where the demo shop is served.")
+def demo(port: int) -> None:
+    """Run a demo shop, the proxy, the sender and a stand-in Klaviyo."""
+    demonstration.run(port)
+
+
+# -- setting it up -----------------------------------------------------------------------
+
+
+@main.command()
+def settings() -> None:
+    """Print every setting with its meaning and its default."""
+    for variable, default, meaning in described():
+        click.echo(f"{click.style(variable, bold=True)}{f' = {default}' if default else ''}")
+        click.echo(click.wrap_text(meaning, 78, "    ", "    "))
+
+
+@main.command()
+@click.argument("cart_id")
+@click.option("--email", help="The customer's address.")
+@click.option("--phone-number", help="The customer's telephone number, in E.164.")
+@click.option("--external-id", help="The customer's id in the shop.")
+@click.option("--first-name")
+@click.option("--last-name")
+@click.option("--ref", help="The credential that reads the cart. The shopper can see it.")
+def token(cart_id: str, ref: str | None, **customer: str | None) -> None:
+    """Print a session token for CART_ID, for trying things out."""
+    settings = Settings.read(os.environ, need=("token_keys",))
+    tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
+    known = Customer(**customer) if any(customer.values()) else None
+    session = Session(shop=settings.shop, cart_id=cart_id, customer=known, ref=ref)
+    click.echo(tokens.sign(session))
+
+
+# -- looking, and mending ----------------------------------------------------------------
+
+
+@main.command()
+def status() -> None:
+    """Say how many checkouts stand where, what is stuck, and whether sending is held up."""
+    with _book() as (settings, book):
+        for standing, count in book.counts(settings.shop).items():
+            click.echo(f"{standing:<12} {count:>8}")
+        if not _say_if_held(book.standing(settings.shop)):
+            _say_oldest(book.oldest_due(settings.shop))
+
+
+def _say_if_held(standing: Standing) -> bool:
+    """Say why nothing is sent just now; return whether that is so."""
+    if standing.paused_until is None or standing.paused_until < datetime.now(UTC):
+        return False
+    click.secho(
+        f"sending waits until {_time(standing.paused_until)}: {standing.reason}", fg="yellow"
+    )
+    if standing.stopped:
+        click.echo("  Is CHECKOUT_PROXY_KLAVIYO_KEY right, with the scope events:write?")
+    return True
+
+
+def _say_oldest(due_at: datetime | None) -> None:
+    if due_at is None:
+        click.echo("Nothing is due.")
+    elif due_at > datetime.now(UTC):
+        click.echo(f"The next is due at {_time(due_at)}.")
+    else:
+        click.echo(f"The oldest has been due since {_time(due_at)}: is the sender at work?")
+
+
+@main.command()
+@click.argument("cart_id")
+def trace(cart_id: str) -> None:
+    """Tell the whole story of CART_ID: what came in, what was decided, what was tried."""
+    with _book() as (settings, book):
+        told = story.tell(book, settings.shop, cart_id)
+    if not told.lines:
+        raise click.ClickException(f"nothing was received for the cart {cart_id}")
+    for line in told.lines:
+        click.echo(f"{_time(line.at)}  {line.what:<16}  {line.words}")
+    for checkout in told.checkouts:
+        click.echo()
+        click.secho(checkout.unique_id, bold=True)
+        click.echo(f"  {story.headline(checkout)}")
+    if any(checkout.status is Status.PENDING for checkout in told.checkouts):
+        _say_if_held(told.standing)
+
+
+@main.command()
+@click.argument("cart_id", required=False)
+@click.option("--reason", help="All dead letters whose reason contains this.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+def replay(cart_id: str | None, reason: str | None, everything: bool) -> None:
+    """Send dead letters again: of CART_ID, by reason, or all. They keep their unique id."""
+    if sum([cart_id is not None, reason is not None, everything]) != 1:
+        raise click.UsageError("Name a CART_ID, or give --reason, or --all.")
+    with _book() as (settings, book):
+        dead = [
+            checkout
+            for checkout in book.dead(settings.shop, reason)
+            if cart_id is None or checkout.cart_id == cart_id
+        ]
+    _ask_for_replay(Store(settings.store), dead)
+    if cart_id is not None and not dead:
+        raise click.ClickException(f"no dead letter of {cart_id}: see `checkout-proxy trace`")
+    click.echo(f"{len(dead)} dead letter{'' if len(dead) == 1 else 's'} will be sent again.")
+
+
+def _ask_for_replay(store: Store, dead: list[Checkout]) -> None:
+    """Write the wish down as a fact, like everything the sender acts on."""
+    with closing(store.inbox()) as inbox:
+        for shop, cart_id in sorted({(checkout.shop, checkout.cart_id) for checkout in dead}):
+            asked = ReplayAsked(
+                id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=datetime.now(UTC)
+            )
+            inbox.append(asked)
+
+
+@contextmanager
+def _book() -> Iterator[tuple[Settings, Book]]:
+    settings = Settings.read(os.environ)
+    store = Store(settings.store)
+    if not store.exists:
+        raise click.ClickException(
+            f"there is no store at {store.folder.absolute()} yet: "
+            "has a sender run there, and is CHECKOUT_PROXY_STORE the same here?"
+        )
+    with closing(store.book()) as book:
+        yield settings, book
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}Z"

@@ -1,0 +1,206 @@
+"""Server: the web half under granian, and the sender beside it, started and stopped as one."""
+
+import fcntl
+import logging
+import logging.config
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from granian import Granian
+from granian.constants import Interfaces
+
+from proxy.carts.pushed import PushedCarts
+from proxy.carts.signed import SignedCarts
+from proxy.carts.source import CartSource
+from proxy.checkouts import ConsentMode, Rules
+from proxy.delivery import Account, Sender
+from proxy.klaviyo import Klaviyo
+from proxy.payload import PropertyNames
+from proxy.settings import Settings
+from proxy.store import Book, Store
+
+logger = logging.getLogger(__name__)
+
+_SPAWN = multiprocessing.get_context("spawn")
+# Each web worker waits for the disk in one commit with all others, so threads are cheap here.
+_THREADS = 20
+
+# The sender waits 6 s for what is in flight; whoever stops it waits a little longer.
+_STOP_SECONDS = 8.5
+_RESTART_SECONDS = 1.0
+
+
+class _WithoutThreadsAdvice(logging.Filter):
+    """Leave out granian's advice to have fewer threads: it cannot know what they wait for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "Python threads" not in record.getMessage()
+
+
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "filters": {"advice": {"()": _WithoutThreadsAdvice}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["advice"]}
+    },
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"alembic": {"level": "WARNING"}, "_granian": {"level": "INFO"}},
+}
+
+
+def log_to_stderr() -> None:
+    """Write what happens to standard error, a line a decision."""
+    logging.config.dictConfig(_LOGGING)
+
+
+def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: bool) -> None:
+    """Serve the web half at *host*:*port*, and the sender unless *web_only*, until stopped."""
+    # Not forked: a fork of a process with threads can inherit a lock that nobody opens again.
+    multiprocessing.set_start_method("spawn", force=True)
+    server = Granian(
+        "proxy.app:create_app",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=workers,
+        blocking_threads=_THREADS,
+        respawn_failed_workers=True,
+        websockets=False,
+        log_access=False,
+        log_dictconfig=_LOGGING,
+    )
+    if not web_only:
+        sender = SenderProcess(settings)
+        server.on_startup(sender.start)
+        server.on_shutdown(sender.stop)
+    server.serve()
+
+
+def work(settings: Settings, stop: threading.Event) -> None:
+    """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
+    store = Store(settings.store)
+    store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone(store, stop):
+        if not stop.is_set():
+            store.migrate()
+            with closing(store.book()) as book, closing(store.inboxes()) as inboxes:
+                sender = Sender(
+                    _account(settings),
+                    inboxes=inboxes,
+                    book=book,
+                    source=_source(settings, book),
+                    klaviyo=_klaviyo(settings),
+                    now=lambda: datetime.now(UTC),
+                )
+                logger.info(
+                    "the sender is at work on %s and sends to %s",
+                    store.folder,
+                    settings.klaviyo_url,
+                )
+                sender.run(stop)
+                logger.info("the sender has stopped")
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+class SenderProcess:
+    """The sender as a process of its own, started again when it dies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._watch: threading.Thread | None = None
+        self._process: SpawnProcess | None = None
+
+    def start(self) -> None:
+        """Start the process, and a thread that watches over it."""
+        self._watch = threading.Thread(target=self._keep_alive, daemon=True)
+        self._watch.start()
+
+    def stop(self) -> None:
+        """Stop the process within ten seconds."""
+        self._stopping.set()
+        if self._process is not None:
+            self._process.terminate()
+        if self._watch is not None:
+            self._watch.join(_STOP_SECONDS)
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
+
+    def _keep_alive(self) -> None:
+        while not self._stopping.is_set():
+            self._process = _SPAWN.Process(target=_work_beside, args=(self._settings,))
+            self._process.start()
+            self._process.join()
+            if not self._stopping.wait(_RESTART_SECONDS):
+                logger.error("the sender died (%s); it is started again", self._process.exitcode)
+
+
+def _work_beside(settings: Settings) -> None:
+    """Work as a child: until told to stop, or until the parent is gone."""
+    log_to_stderr()
+    stop = stop_on_signals()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_stop_after, args=(parent, stop), daemon=True).start()
+    work(settings, stop)
+
+
+def _stop_after(parent: BaseProcess, stop: threading.Event) -> None:
+    parent.join()
+    stop.set()
+
+
+@contextmanager
+def _alone(store: Store, stop: threading.Event) -> Iterator[None]:
+    """Hold the sender's lock; it is the kernel's, so it goes when this process goes."""
+    with store.sender_lock.open("ab") as lock:
+        while not stop.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                logger.info("another sender is at work here; waiting until it is gone")
+                stop.wait(1)
+        yield
+
+
+# -- from settings to values -------------------------------------------------------------
+
+
+def _account(settings: Settings) -> Account:
+    return Account(
+        shop=settings.shop,
+        rules=Rules(
+            settle=settings.settle,
+            epoch=settings.epoch,
+            consent=ConsentMode(settings.consent),
+        ),
+        late=settings.late,
+        metric=settings.metric,
+        property_names=PropertyNames(settings.property_names),
+    )
+
+
+def _source(settings: Settings, book: Book) -> CartSource:
+    return SignedCarts() if settings.carts == "signed" else PushedCarts(book.cart)
+
+
+def _klaviyo(settings: Settings) -> Klaviyo:
+    return Klaviyo(url=settings.klaviyo_url, key=settings.klaviyo_key, revision=settings.revision)

@@ -1,0 +1,144 @@
+"""Actors: the shop's server and the shopper's page, as they speak to a served proxy."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import requests
+from openapi_client.models.event_create_query_v2 import EventCreateQueryV2
+
+from proxy.checkouts import Checkout, Status
+from proxy.sandbox.klaviyo import Event, Klaviyo
+from proxy.store import Store
+
+SHOP_KEY = "a-shop-key-0123456789"
+TOKEN_KEYS = "an-old-key-0123456789,a-new-key-0123456789"
+KLAVIYO_KEY = "pk_0123456789abcdef"
+
+TEA: dict[str, Any] = {
+    "product_id": "tea-1",
+    "sku": "TEA-1",
+    "name": "Green tea",
+    "quantity": 2,
+    "unit_price": "10.00",
+    "row_total": "20.00",
+    "product_url": "https://shop-demo.io/tea",
+    "image_url": "https://shop-demo.io/tea.jpg",
+    "categories": ["Tea"],
+}
+CART: dict[str, Any] = {"currency": "EUR", "total": "20.00", "items": [TEA]}
+
+
+def environment(store: object, klaviyo_url: str, **more: str) -> dict[str, str]:
+    """Return what an operator would set, with *more* settings by their names without prefix."""
+    settings = {
+        "TOKEN_KEYS": TOKEN_KEYS,
+        "SHOP_KEY": SHOP_KEY,
+        "KLAVIYO_KEY": KLAVIYO_KEY,
+        "KLAVIYO_URL": klaviyo_url,
+        "STORE": f"sqlite:///{store}",
+        "SETTLE": "0",
+    }
+    return {f"CHECKOUT_PROXY_{name}": value for name, value in (settings | more).items()}
+
+
+@contextmanager
+def judged_klaviyo() -> Iterator[Klaviyo]:
+    """Serve a stand-in Klaviyo; at the end the models of Klaviyo's own SDK judge what it got."""
+    with Klaviyo(key=KLAVIYO_KEY).serve() as klaviyo:
+        yield klaviyo
+    for request in klaviyo.requests:
+        EventCreateQueryV2.model_validate_json(request.body)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The shop's server: it speaks to the proxy at *url* under the shop's key."""
+
+    url: str
+
+    def token(self, cart_id: str, **more: Any) -> str:
+        """Return a token for *cart_id*, with a customer, a cart or a ref."""
+        answer = self._call("POST", "/v1/sessions", {"cart_id": cart_id, **more})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["token"])
+
+    def push(self, cart_id: str, cart: Mapping[str, Any] = CART) -> None:
+        """Put *cart*."""
+        answer = self._call("PUT", f"/v1/carts/{cart_id}", cart)
+        assert answer.status_code == 204, answer.text
+
+    def delete(self, cart_id: str) -> None:
+        """Take the cart away."""
+        assert self._call("DELETE", f"/v1/carts/{cart_id}", None).status_code == 204
+
+    def order(self, cart_id: str, **more: Any) -> None:
+        """Say that an order was placed."""
+        order = {"cart_id": cart_id, "order_id": "o-1", **more}
+        assert self._call("POST", "/v1/orders", order).status_code == 202
+
+    def _call(self, method: str, path: str, body: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {SHOP_KEY}"}
+        return requests.request(method, self.url + path, json=body, headers=headers, timeout=15)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the shop: it posts to the proxy at *url* with the token it was given."""
+
+    url: str
+    token: str
+
+    def post(self, **state: Any) -> requests.Response:
+        """Post a state and return the answer, whatever it is."""
+        body = {"id": uuid4().hex, "token": self.token, **state}
+        return requests.post(self.url + "/co/state", json=body, timeout=15)
+
+    def say(self, **state: Any) -> None:
+        """Post a state that is taken."""
+        answer = self.post(**state)
+        assert answer.status_code == 202, answer.text
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What an outsider can know of a cart: Klaviyo's side, and how the proxy says it stands."""
+
+    store: Path
+    klaviyo: Klaviyo
+
+    def events(self, cart_id: str) -> list[dict[str, Any]]:
+        """Return what Klaviyo counted for *cart_id*."""
+        return [event.attributes for event in self._of(self.klaviyo.events, cart_id)]
+
+    def answered_yes(self, cart_id: str) -> int:
+        """Return how often Klaviyo said 202 for *cart_id*, whether it counted or not."""
+        return len(self._of(self.klaviyo.accepted, cart_id))
+
+    def checkouts(self, cart_id: str) -> list[Checkout]:
+        """Return how the checkouts of *cart_id* stand, oldest first."""
+        store = Store(f"sqlite:///{self.store}")
+        if not store.exists:
+            return []
+        with closing(store.book()) as book:
+            return book.checkouts("shop", cart_id)
+
+    def wait(self, cart_id: str, *statuses: Status, timeout: float = 30) -> list[Checkout]:
+        """Return the checkouts of *cart_id* once they stand at *statuses*."""
+        until(lambda: [row.status for row in self.checkouts(cart_id)] == list(statuses), timeout)
+        return self.checkouts(cart_id)
+
+    def _of(self, events: Sequence[Event], cart_id: str) -> list[Event]:
+        return [event for event in events if event.attributes["properties"]["cart_id"] == cart_id]
+
+
+def until(condition: Callable[[], object], timeout: float = 30) -> None:
+    """Return as soon as *condition* holds; it is about another process, which cannot call back."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.02)

@@ -1,0 +1,155 @@
+"""The command line, as a user types it."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.checkouts import Status
+from proxy.sandbox.faults import Answer
+from proxy.sandbox.klaviyo import Klaviyo
+from proxy.settings import described
+from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, until
+from tests.running import Proxy
+
+
+def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    ours = {name: text for name, text in os.environ.items() if "CHECKOUT_PROXY" not in name}
+    command = [sys.executable, "-m", "proxy", *arguments]
+    return subprocess.run(
+        command, env=ours | environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def klaviyo() -> Iterator[Klaviyo]:
+    with judged_klaviyo() as klaviyo:
+        yield klaviyo
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def test_every_setting_is_printed() -> None:
+    printed = run("settings").stdout
+
+    for variable, default, _ in described():
+        assert (f"{variable} = {default}" if default else variable) in printed
+
+
+def test_all_mistakes_are_said_at_once() -> None:
+    refused = run("serve", CHECKOUT_PROXY_SETTLE="soon", CHECKOUT_PROXY_CONSNT="required")
+
+    assert refused.returncode == 1
+    assert "CHECKOUT_PROXY_TOKEN_KEYS is not set" in refused.stderr
+    assert "CHECKOUT_PROXY_KLAVIYO_KEY is not set" in refused.stderr
+    assert "CHECKOUT_PROXY_SETTLE is a number of seconds" in refused.stderr
+    assert "did you mean CHECKOUT_PROXY_CONSENT?" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_printed_token_is_taken_by_the_proxy(klaviyo: Klaviyo, store: Path) -> None:
+    environ = environment(store, klaviyo.url)
+    token = run("token", "c-1", "--email", "jane@shop-demo.io", **environ).stdout.strip()
+
+    with Proxy(environ) as proxy:
+        Shop(proxy.url).push("c-1")
+        Page(proxy.url, token).say()
+        (event,) = klaviyo.wait_for_events(1, timeout=30)
+
+    assert event.profile == "email:jane@shop-demo.io"
+
+
+def test_the_story_of_a_cart_is_told_without_a_word_about_the_person(
+    klaviyo: Klaviyo, store: Path
+) -> None:
+    environ = environment(store, klaviyo.url)
+    with Proxy(environ) as proxy:
+        Shop(proxy.url).push("c-1")
+        Page(proxy.url, Shop(proxy.url).token("c-1")).say(email="jane@shop-demo.io")
+        Ledger(store, klaviyo).wait("c-1", Status.DELIVERED)
+
+    told = run("trace", "c-1", **environ)
+
+    lines = [r"cart pushed", r"state posted .*settling", r"sent to Klaviyo .*202", "", r"c-1_\d+"]
+    assert re.search("\n".join(f".*{line}.*" for line in [*lines, "  delivered"]), told.stdout)
+    assert "jane" not in told.stdout
+
+
+def test_nothing_received_is_said_so(klaviyo: Klaviyo, store: Path) -> None:
+    environ = environment(store, klaviyo.url)
+    run("migrate", **environ)
+
+    asked = run("trace", "no-such-cart", **environ)
+
+    assert asked.returncode == 1
+    assert "nothing was received for the cart no-such-cart" in asked.stderr
+
+
+def test_without_a_store_it_is_said_where_one_was_looked_for(store: Path) -> None:
+    asked = run("status", **environment(store, "http://127.0.0.1:1"))
+
+    assert asked.returncode == 1
+    assert str(store) in asked.stderr
+
+
+def test_a_dead_letter_is_replayed_under_its_unique_id(klaviyo: Klaviyo, store: Path) -> None:
+    ledger = Ledger(store, klaviyo)
+    environ = environment(store, klaviyo.url)
+    klaviyo.misbehave(Answer(400))
+    with Proxy(environ) as proxy:
+        Shop(proxy.url).push("c-1")
+        Page(proxy.url, Shop(proxy.url).token("c-1")).say(email="jane@shop-demo.io")
+        (dead,) = ledger.wait("c-1", Status.DEAD)
+        counted = run("status", **environ).stdout
+
+        replayed = run("replay", "c-1", **environ)
+
+        ledger.wait("c-1", Status.DELIVERED)
+    assert re.search(r"dead +1$", counted, re.M)
+    assert replayed.stdout == "1 dead letter will be sent again.\n"
+    assert [event["unique_id"] for event in ledger.events("c-1")] == [dead.unique_id]
+
+
+def test_replay_wants_to_know_what(store: Path) -> None:
+    asked = run("replay", **environment(store, "http://127.0.0.1:1"))
+
+    assert asked.returncode == 2
+    assert "Name a CART_ID, or give --reason, or --all." in asked.stderr
+
+
+def test_web_half_and_sender_run_apart(klaviyo: Klaviyo, store: Path) -> None:
+    environ = environment(store, klaviyo.url)
+    with Proxy(environ, "--web-only") as proxy:
+        Shop(proxy.url).push("c-1", CART)
+        Page(proxy.url, Shop(proxy.url).token("c-1")).say(email="jane@shop-demo.io")
+    assert not klaviyo.requests
+
+    command = [sys.executable, "-m", "proxy", "work"]
+    with subprocess.Popen(command, env=os.environ | environ) as worker:
+        until(lambda: klaviyo.events or worker.poll() is not None)
+        worker.terminate()
+
+    assert worker.returncode == 0
+    assert len(klaviyo.events) == 1
+
+
+def test_a_refused_key_is_said_by_status(klaviyo: Klaviyo, store: Path) -> None:
+    environ = environment(store, klaviyo.url, KLAVIYO_KEY="pk_wrong")
+    with Proxy(environ) as proxy:
+        Shop(proxy.url).push("c-1")
+        Page(proxy.url, Shop(proxy.url).token("c-1")).say(email="jane@shop-demo.io")
+        klaviyo.wait_for_requests(1, timeout=15)
+
+        until(lambda: "sending waits until" in run("status", **environ).stdout)
+
+        said = run("status", **environ).stdout
+    assert "Klaviyo answered 401" in said
+    assert re.search(r"pending +1$", said, re.M)
+    assert "pk_wrong" not in said + proxy.log
