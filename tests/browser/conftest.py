@@ -1,0 +1,290 @@
+"""A shop with the real web half beside its pages, and a real Chromium that visits it."""
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from html import escape
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, Request
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wsgi import ClosingIterator
+
+from proxy import facts
+from proxy.app import create_app
+from proxy.facts import Customer, StatePosted
+from proxy.settings import Settings
+from proxy.store import Store
+from proxy.tokens import Session, Tokens
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_NUMBERS = count(1)
+
+KEY = "a-key-of-this-test-suite"
+
+Body = list[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """One POST as it came in, also where it was answered with a failure."""
+
+    content_type: str
+    body: dict[str, Any]
+    accepted: bool
+
+    @property
+    def id(self) -> str:
+        return str(self.body["id"])
+
+
+class Host:
+    """One origin: pages of a shop, and under /co the web half with a store of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Quiet)
+        self.port = self._server.server_port
+        url = f"sqlite:///{folder}"
+        settings = Settings.read(
+            {
+                "CHECKOUT_PROXY_TOKEN_KEYS": KEY,
+                "CHECKOUT_PROXY_SHOP": "demo",
+                "CHECKOUT_PROXY_STORE": url,
+                "CHECKOUT_PROXY_ORIGINS": f"http://127.0.0.1:{self.port}",
+            }
+        )
+        self.tokens = Tokens([KEY], shop="demo", max_age=settings.token_age)
+        self.changed = threading.Condition()
+        self.pages: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+        self.shops: dict[str, Shop] = {}
+        self.methods: set[str] = set()
+        self.inboxes = Store(url).inboxes()
+        self._proxy = create_app(settings)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self.inboxes.close()
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Any:
+        if environ["PATH_INFO"] == "/co/state":
+            return self._state(environ, start_response)
+        if environ["PATH_INFO"].startswith("/co/"):
+            return self._proxy(environ, start_response)
+        return self._page(environ, start_response)
+
+    def _page(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Body:
+        html, headers = self.pages.get(environ["PATH_INFO"], ("<!doctype html>", []))
+        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), *headers])
+        return [html.encode()]
+
+    def _state(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Any:
+        raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = BytesIO(raw)
+        self.methods.add(environ["REQUEST_METHOD"])
+        body = json.loads(raw or b"{}")
+        shop = self.shops.get(body.get("token", ""))
+        failure = shop.next_failure() if shop else None
+        if failure is None:
+            # Taken in whole before anybody is told of it, so that the store can be asked.
+            answer = list(self._proxy(environ, start_response))
+        else:
+            start_response(f"{failure} Played", [("Content-Length", "0")])
+            answer = []
+        if shop is None:
+            return answer
+        content_type = environ.get("CONTENT_TYPE", "")
+        post = Post(content_type=content_type, body=body, accepted=failure is None)
+        # Noted once the answer is out, so that no test runs ahead of the page.
+        return ClosingIterator(answer, partial(shop.note, post))
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        pass
+
+
+@dataclass(kw_only=True)
+class Shop:
+    """One cart at the host: its pages, what was posted for it, and what the store received."""
+
+    host: Host
+    page: Page
+    failures: list[int] = field(default_factory=list)
+    posts: list[Post] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    # Short: itsdangerous would compress a longer one, and then nobody can look into the token.
+    cart_id: str = field(default_factory=lambda: f"c{next(_NUMBERS)}")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.host.port}"
+
+    def token(self, **customer: str) -> str:
+        """Return a token for this cart, and for *customer* where there is one."""
+        session = Session(
+            shop="demo",
+            cart_id=self.cart_id,
+            customer=Customer(**customer) if customer else None,
+        )
+        token = self.host.tokens.sign(session)
+        self.host.shops[token] = self
+        return token
+
+    def publish(self, html: str = "", *, headers: dict[str, str] | None = None, **data: str) -> str:
+        """Return the path of a page of *html* with the snippet, and *data* in its attributes."""
+        data = {"token": self.token()} | data
+        attributes = " ".join(f'data-{name}="{escape(value)}"' for name, value in data.items())
+        path = f"/checkout/{next(_NUMBERS)}"
+        self.host.pages[path] = (
+            '<!doctype html><html lang="de-AT"><title>Checkout</title>'
+            f'<script defer src="/co/checkout.js" {attributes}></script>{html}',
+            list((headers or {}).items()),
+        )
+        return path
+
+    def open(self, html: str = "", *, query: str = "", **more: Any) -> None:
+        """Have the shopper open a page as :meth:`publish` makes it."""
+        self.page.goto(self.url + self.publish(html, **more) + query)
+
+    def later(self, **time: float) -> None:
+        """Let *time* go by in the page, at once."""
+        self.page.clock.fast_forward(int(timedelta(**time).total_seconds() * 1000))
+
+    def next_failure(self) -> int | None:
+        with self.host.changed:
+            return self.failures.pop(0) if self.failures else None
+
+    def note(self, post: Post) -> None:
+        with self.host.changed:
+            self.posts.append(post)
+            self.host.changed.notify_all()
+
+    def has_posts(self, number: int, *, accepted: bool = False) -> bool:
+        """Return whether *number* posts come to be answered, or even accepted."""
+
+        def are_here() -> bool:
+            return sum(post.accepted or not accepted for post in self.posts) >= number
+
+        with self.host.changed:
+            return self.host.changed.wait_for(are_here, timeout=10)
+
+    def states(self, number: int) -> list[StatePosted]:
+        """Return what the store has of this cart: *number* states, each told once or more often."""
+        assert self.has_posts(number, accepted=True)
+        self._let_the_page_finish()
+        received = {
+            row.id: facts.decode(row.kind, row.body)
+            for row in self.host.inboxes.after({}, 10_000)
+            if row.cart_id == self.cart_id
+        }
+        assert len(received) == number
+        return [fact for fact in received.values() if isinstance(fact, StatePosted)]
+
+    def assert_silent(self, posts: int = 0) -> None:
+        """Fail if the page has posted more than *posts* times, or does within its hour."""
+        self._let_the_page_finish()
+        self.later(hours=1)
+        self._let_the_page_finish()
+        assert len(self.asked) == len(self.posts) == posts
+
+    def slot(self) -> str:
+        """Return what the snippet keeps in the browser."""
+        return str(self.page.evaluate("JSON.stringify({...localStorage})"))
+
+    def push(self, **patch: Any) -> None:
+        """Have the page say *patch*, and the pause after it go by."""
+        self.page.evaluate("patch => checkoutProxy.push(patch)", patch)
+        self.later(seconds=1)
+
+    def _let_the_page_finish(self) -> None:
+        if not self.page.is_closed():
+            # Whatever the page asked for before this, the browser has told us of after this.
+            self.page.evaluate("() => fetch('/nothing').then(answer => answer.text())")
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    host = Host(tmp_path_factory.mktemp("store"))
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="session")
+def base_url() -> None:
+    """Take the place of pytest-playwright 0.10's own, of which pytest 9.2 disapproves."""
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium: install one, or name it in $CHROMIUM")
+    return {
+        "executable_path": found,
+        "args": [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            # A name that is not loopback, so that plain http is what it is for a shop: insecure.
+            "--host-resolver-rules=MAP shop.test 127.0.0.1",
+        ],
+    }
+
+
+@pytest.fixture
+def console(page: Page) -> list[str]:
+    """Return what the page writes to the console, as it comes in."""
+    lines: list[str] = []
+    page.on("console", lambda message: lines.append(message.text))
+    return lines
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_thrown_at_the_page(page: Page) -> Iterator[None]:
+    errors: list[str] = []
+
+    def note(said: ConsoleMessage) -> None:
+        if said.type == "error":
+            errors.append(said.text)
+
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", note)
+    yield
+    # The browser writes this line itself, of every answer above 399 and of none.
+    assert [error for error in errors if "Failed to load resource" not in error] == []
+
+
+@pytest.fixture
+def shop(host: Host, page: Page) -> Shop:
+    shop = Shop(host=host, page=page)
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/state"):
+            shop.asked.append(request.method)
+
+    page.on("request", note)
+    page.clock.install(time=datetime.now(UTC))
+    page.clock.resume()
+    return shop
