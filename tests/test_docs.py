@@ -1,0 +1,41 @@
+"""The documents say what is so."""
+
+import re
+from pathlib import Path
+
+from proxy.settings import described
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_lists_every_setting_as_the_command_prints_it() -> None:
+    rows = re.findall(r"^\| `(CHECKOUT_PROXY_\w+)` \| (?:`(.*?)`)? ?\| (.*) \|$", README, re.M)
+
+    assert rows == described()
+
+
+def test_the_readmes_token_examples_are_those_that_are_run() -> None:
+    blocks = re.compile(r"^```(python|js|php|ruby)\n(.*?)^```", re.M | re.S)
+    tokens = (ROOT / "docs" / "tokens.md").read_text(encoding="utf-8")
+
+    in_readme = dict(blocks.findall(README))
+    in_tokens = {language: set() for language in in_readme}  # type: dict[str, set[str]]
+    for language, code in blocks.findall(tokens):
+        in_tokens.setdefault(language, set()).add(code)
+
+    assert set(in_readme) == {"python", "js", "php", "ruby"}
+    assert all(code in in_tokens[language] for language, code in in_readme.items())
+
+
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+    broken = [
+        (document.name, target)
+        for document in documents
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8"))
+        if not (document.parent / target).exists()
+    ]
+
+    assert broken == []
