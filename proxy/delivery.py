@@ -90,7 +90,7 @@ class Sender:
                 # the next round begins from there.
                 logger.exception("a round of the sender failed; it goes on with the next")
                 stop.wait(1)
-        self._finish(timedelta(seconds=6))
+        self._finish(timedelta(seconds=5))
 
     def step(self) -> None:
         """Do one round: take facts in, send what is due, write down what became of it."""

@@ -6,11 +6,13 @@ import logging.config
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from typing import Any
 
 from granian import Granian
@@ -32,8 +34,10 @@ _SPAWN = multiprocessing.get_context("spawn")
 # Each web worker waits for the disk in one commit with all others, so threads are cheap here.
 _THREADS = 20
 
-# The sender waits 6 s for what is in flight; whoever stops it waits a little longer.
-_STOP_SECONDS = 8.5
+# All is over within ten seconds of SIGTERM: first the web workers, whose threads wait two seconds
+# for the disk at most, then the sender, which waits five for what is in flight.
+_WORKERS_STOP_SECONDS = 3
+_SENDER_STOP_SECONDS = 6
 _RESTART_SECONDS = 1.0
 
 
@@ -75,10 +79,15 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: b
         workers=workers,
         blocking_threads=_THREADS,
         respawn_failed_workers=True,
+        # A worker's signal handler sets an event for which its thread may just be about to wait,
+        # holding the event's lock: told to stop in that instant, it waits for itself for ever.
+        workers_kill_timeout=_WORKERS_STOP_SECONDS,
         websockets=False,
         log_access=False,
         log_dictconfig=_LOGGING,
     )
+    # In the place of granian's own handler, which does in the main process what the workers' does.
+    server.on_startup(lambda: on_stop_signals(partial(server.signal_handler_interrupt, None, None)))
     if not web_only:
         sender = SenderProcess(settings)
         server.on_startup(sender.start)
@@ -114,9 +123,23 @@ def work(settings: Settings, stop: threading.Event) -> None:
 def stop_on_signals() -> threading.Event:
     """Return an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    on_stop_signals(stop.set)
     return stop
+
+
+def on_stop_signals(act: Callable[[], None]) -> None:
+    """Call *act* in a thread of its own when SIGTERM or SIGINT comes."""
+    heard: SimpleQueue[int] = SimpleQueue()
+
+    def wait_and_act() -> None:
+        heard.get()
+        act()
+
+    threading.Thread(target=wait_and_act, daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # A handler interrupts its thread anywhere, even where that holds an event's own lock to
+        # wait for it. This queue may be used there: its put is reentrant, says Python's manual.
+        signal.signal(number, lambda number, _: heard.put(number))
 
 
 class SenderProcess:
@@ -134,22 +157,25 @@ class SenderProcess:
         self._watch.start()
 
     def stop(self) -> None:
-        """Stop the process within ten seconds."""
+        """Stop the process, by force where it does not stop by itself."""
         self._stopping.set()
         if self._process is not None:
             self._process.terminate()
         if self._watch is not None:
-            self._watch.join(_STOP_SECONDS)
+            self._watch.join(_SENDER_STOP_SECONDS)
         if self._process is not None and self._process.is_alive():
             self._process.kill()
 
     def _keep_alive(self) -> None:
         while not self._stopping.is_set():
-            self._process = _SPAWN.Process(target=_work_beside, args=(self._settings,))
-            self._process.start()
-            self._process.join()
+            process = _SPAWN.Process(target=_work_beside, args=(self._settings,))
+            process.start()
+            self._process = process
+            if self._stopping.is_set():  # since it was looked at above: nobody else would tell it
+                process.terminate()
+            process.join()
             if not self._stopping.wait(_RESTART_SECONDS):
-                logger.error("the sender died (%s); it is started again", self._process.exitcode)
+                logger.error("the sender died (%s); it is started again", process.exitcode)
 
 
 def _work_beside(settings: Settings) -> None:
