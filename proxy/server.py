@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -34,8 +33,8 @@ _SPAWN = multiprocessing.get_context("spawn")
 # Each web worker waits for the disk in one commit with all others, so threads are cheap here.
 _THREADS = 20
 
-# All is over within ten seconds of SIGTERM: first the web workers, whose threads wait two seconds
-# for the disk at most, then the sender, which waits five for what is in flight.
+# All is over within ten seconds of SIGTERM: the threads of a web worker wait two seconds for the
+# disk at most, and meanwhile the sender waits five for what is in flight.
 _WORKERS_STOP_SECONDS = 3
 _SENDER_STOP_SECONDS = 6
 _RESTART_SECONDS = 1.0
@@ -86,12 +85,14 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: b
         log_access=False,
         log_dictconfig=_LOGGING,
     )
-    # In the place of granian's own handler, which does in the main process what the workers' does.
-    server.on_startup(lambda: on_stop_signals(partial(server.signal_handler_interrupt, None, None)))
+    to_stop: list[Callable[[], object]] = [server.signal_handler_interrupt]
     if not web_only:
         sender = SenderProcess(settings)
         server.on_startup(sender.start)
         server.on_shutdown(sender.stop)
+        to_stop.append(sender.stop)
+    # In the place of granian's own handler, which does in this process what the workers' does.
+    server.on_startup(lambda: on_stop_signals(*to_stop))
     server.serve()
 
 
@@ -127,13 +128,14 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def on_stop_signals(act: Callable[[], None]) -> None:
-    """Call *act* in a thread of its own when SIGTERM or SIGINT comes."""
+def on_stop_signals(*acts: Callable[[], object]) -> None:
+    """Call *acts* one after the other, in a thread of its own, when SIGTERM or SIGINT comes."""
     heard: SimpleQueue[int] = SimpleQueue()
 
     def wait_and_act() -> None:
         heard.get()
-        act()
+        for act in acts:
+            act()
 
     threading.Thread(target=wait_and_act, daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
