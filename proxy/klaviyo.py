@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import msgspec
 import requests
 from requests.auth import AuthBase
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NameResolutionError, NewConnectionError, SSLError
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 25
@@ -52,6 +53,8 @@ class Klaviyo:
         self._endpoint = f"{url}/api/events"
         self._session = requests.Session()
         self._session.auth = _KeyAuth(key)
+        # Klaviyo's front sets cookies for browsers, and a jar is nothing for several threads.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.update(
             {
                 "User-Agent": "checkout-proxy",
@@ -95,8 +98,13 @@ class _KeyAuth(AuthBase):
 
 
 def _read(response: requests.Response) -> bytes:
-    """Return the answer's beginning; an answer that is larger is no answer of Klaviyo's."""
-    return next(response.iter_content(_MOST_READ), b"")
+    """Return the answer, or its beginning: one that is larger is no answer of Klaviyo's."""
+    read = bytearray()
+    for piece in response.iter_content(8 * 1024):
+        read += piece
+        if len(read) >= _MOST_READ:
+            break
+    return bytes(read)
 
 
 # -- judging -----------------------------------------------------------------------------
@@ -139,15 +147,27 @@ def _unanswered(error: requests.RequestException) -> Answer:
     )
 
 
+def _never_connected(error: requests.RequestException) -> bool:
+    return isinstance(error, requests.ConnectTimeout) or isinstance(
+        _cause(error), NewConnectionError
+    )
+
+
+def _cause(error: requests.RequestException) -> object:
+    """Return what urllib3 met, where *error* is about a connection."""
+    return getattr(error.args[0] if error.args else None, "reason", None)
+
+
 def _kind(error: requests.RequestException) -> str:
     """Return the error's kind in words, without the address and without what was sent."""
+    match _cause(error):
+        case NameResolutionError():
+            return "the name cannot be resolved"
+        case SSLError():
+            return "TLS failed"
+        case NewConnectionError():
+            return "no connection"
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-
-
-def _never_connected(error: requests.RequestException) -> bool:
-    cause = error.args[0] if error.args else None
-    refused = isinstance(getattr(cause, "reason", None), NewConnectionError)
-    return refused or isinstance(error, requests.ConnectTimeout)
 
 
 def _retry_after(response: requests.Response) -> timedelta | None:
