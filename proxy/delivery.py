@@ -187,22 +187,25 @@ class Sender:
         )
 
     def _send(self, checkout: Checkout, event: Event, *, was_bound: bool) -> "_Result":
-        answer = self._post(event)
-        if answer.blames_phone_number:
-            logger.warning("%s: %s; sent again without it", checkout.unique_id, answer.reason)
-            answer = self._post(payload.without_phone_number(event))
-        now = self._now()
-        attempt = Attempt(
-            at=now, status=answer.status, request_id=answer.request_id, reason=answer.reason
-        )
+        answers = self._post(event)
+        answer, now = answers[-1], self._now()
         apply = self._consequence(checkout, answer, now)
         # A lost answer may have been a yes; but what Klaviyo refuses now it has never taken.
         if answer.verdict is Verdict.NEVER or not (answer.maybe_received or was_bound):
             apply = partial(_unbound_after, apply)
-        return _Result(checkout, apply, attempt=attempt, standing=_standing(answer, now))
+        attempts = tuple(_attempt(answer, now) for answer in answers)
+        return _Result(checkout, apply, attempts=attempts, standing=_standing(answer, now))
 
-    def _post(self, event: Event) -> Answer:
-        return self._klaviyo.create_event(payload.encode(event, self._account.property_names))
+    def _post(self, event: Event) -> list[Answer]:
+        """Return Klaviyo's answer, and a second one where it refused only the telephone number."""
+        answer = self._klaviyo.create_event(self._body(event))
+        spared = payload.without_phone_number(event)
+        if not answer.blames_phone_number or spared.profile.is_nobody:
+            return [answer]
+        return [answer, self._klaviyo.create_event(self._body(spared))]
+
+    def _body(self, event: Event) -> bytes:
+        return payload.encode(event, self._account.property_names)
 
     def _consequence(self, checkout: Checkout, answer: Answer, now: datetime) -> _Apply:
         match answer.verdict:
@@ -253,8 +256,8 @@ class Sender:
         self._lanes.do(Job(checkout, send))
 
     def _note(self, result: "_Result") -> None:
-        if result.attempt is not None:
-            logger.info("%s: %s", result.checkout.unique_id, result.attempt.reason)
+        for attempt in result.attempts:
+            logger.info("%s: %s", result.checkout.unique_id, attempt.reason)
         if result.standing is not None:
             logger.error("%s: sending waits: %s", self._account.shop, result.standing.reason)
             self._book.set_standing(self._account.shop, result.standing)
@@ -267,12 +270,12 @@ class _Result:
     checkout: Checkout
     apply: _Apply
     event: Event | None = None
-    attempt: Attempt | None = None
+    attempts: tuple[Attempt, ...] = ()
     standing: Standing | None = None
 
     @property
     def change(self) -> Change:
-        return Change(checkout=self.checkout, apply=self.apply, attempt=self.attempt)
+        return Change(checkout=self.checkout, apply=self.apply, attempts=self.attempts)
 
     @property
     def expected(self) -> Checkout:
@@ -283,6 +286,10 @@ class _Result:
 def _found(checkout: Checkout, apply: _Apply) -> _Result:
     """Return what was found out before anything was sent: it holds while nothing else comes in."""
     return _Result(checkout, partial(checkouts.unless_changed, seen=checkout, apply=apply))
+
+
+def _attempt(answer: Answer, at: datetime) -> Attempt:
+    return Attempt(at=at, status=answer.status, request_id=answer.request_id, reason=answer.reason)
 
 
 def _unbound_after(apply: _Apply, checkout: Checkout) -> Checkout:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from proxy.checkouts import Checkout, Status
-from proxy.store import Book, Standing
+from proxy.store import Attempt, Book, Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +32,17 @@ def tell(book: Book, shop: str, cart_id: str) -> Story:
         for row in book.received(shop, cart_id)
     ]
     tried = [
-        Line(at=attempt.at, what="sent to Klaviyo", words=attempt.reason)
+        Line(at=attempt.at, what="sent to Klaviyo", words=_answer(attempt))
         for attempt in book.attempts(shop, cart_id)
     ]
     lines = sorted([*received, *tried], key=lambda line: line.at)
     return Story(checkouts=book.checkouts(shop, cart_id), lines=lines, standing=book.standing(shop))
+
+
+def _answer(attempt: Attempt) -> str:
+    """Return what Klaviyo said, with the id under which its support finds the request."""
+    named = "" if attempt.request_id is None else f" [request {attempt.request_id}]"
+    return attempt.reason + named
 
 
 _KINDS = {
@@ -51,5 +57,5 @@ _KINDS = {
 def headline(checkout: Checkout) -> str:
     """Return how *checkout* stands, in a sentence."""
     if checkout.status is Status.PENDING and checkout.due_at is not None:
-        return f"pending, due {checkout.due_at:%Y-%m-%d %H:%M:%S}Z: {checkout.reason}"
+        return f"pending: {checkout.reason} (due {checkout.due_at:%Y-%m-%d %H:%M:%S}Z)"
     return f"{checkout.status}: {checkout.reason}"

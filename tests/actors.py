@@ -13,7 +13,7 @@ from openapi_client.models.event_create_query_v2 import EventCreateQueryV2
 
 from proxy.checkouts import Checkout, Status
 from proxy.sandbox.klaviyo import Event, Klaviyo
-from proxy.store import Store
+from proxy.store import Attempt, Store
 
 SHOP_KEY = "a-shop-key-0123456789"
 TOKEN_KEYS = "an-old-key-0123456789,a-new-key-0123456789"
@@ -126,6 +126,11 @@ class Ledger:
             return []
         with closing(store.book()) as book:
             return book.checkouts("shop", cart_id)
+
+    def attempts(self, cart_id: str) -> list[Attempt]:
+        """Return every try to send the checkouts of *cart_id*."""
+        with closing(Store(f"sqlite:///{self.store}").book()) as book:
+            return book.attempts("shop", cart_id)
 
     def wait(self, cart_id: str, *statuses: Status, timeout: float = 30) -> list[Checkout]:
         """Return the checkouts of *cart_id* once they stand at *statuses*."""

@@ -542,7 +542,7 @@ def test_attempts_are_told_in_the_order_they_were_made(book: Book) -> None:
     ]
 
     for attempt in made:
-        change(book, only(book), apply=checkouts.held, attempt=attempt)
+        change(book, only(book), apply=checkouts.held, attempts=(attempt,))
 
     assert book.attempts("shop", "c-1") == made
     assert book.attempts("shop", "c-2") == []

@@ -25,6 +25,8 @@ from tests.actors import (
 )
 from tests.running import Proxy
 
+PHONE = "/data/attributes/profile/data/attributes/phone_number"
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -301,12 +303,34 @@ def test_klaviyo_is_asked_again_exactly_when_it_said(scene: Scene) -> None:
     assert timedelta(seconds=2) <= wait < timedelta(seconds=4)
 
 
-def test_a_bad_phone_number_costs_the_number_and_not_the_event(scene: Scene) -> None:
+def test_a_phone_number_that_is_none_is_not_sent(scene: Scene) -> None:
     scene.shop.push(scene.cart_id)
 
     scene.page().say(email="jane@shop-demo.io", phone_number="+49 30 nonsense")
 
     assert scene.event()["profile"]["data"]["attributes"] == {"email": "jane@shop-demo.io"}
+
+
+def test_a_phone_number_that_klaviyo_refuses_costs_the_number_and_not_the_event(
+    scene: Scene,
+) -> None:
+    scene.shop.push(scene.cart_id)
+    scene.klaviyo.misbehave(Answer(400, pointer=PHONE))
+
+    scene.page().say(email="jane@shop-demo.io", phone_number="+4930901820")
+
+    assert scene.event()["profile"]["data"]["attributes"] == {"email": "jane@shop-demo.io"}
+    assert len(scene.ledger.attempts(scene.cart_id)) == 2
+
+
+def test_who_is_known_by_a_refused_phone_number_alone_is_a_dead_letter(scene: Scene) -> None:
+    scene.shop.push(scene.cart_id)
+    scene.klaviyo.misbehave(Answer(400, pointer=PHONE))
+
+    scene.page().say(phone_number="+4930901820")
+
+    (dead,) = scene.ledger.wait(scene.cart_id, Status.DEAD)
+    assert dead.reason.endswith(f"({PHONE})")
 
 
 def test_klaviyo_that_hangs_holds_up_no_page(scene: Scene) -> None:

@@ -52,9 +52,13 @@ class _Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
 
 class Answer(_Fault, frozen=True, tag="answer"):
-    """An error of Klaviyo's own, or of the gateway before it (502, 504, 524)."""
+    """An error of Klaviyo's own, or of the gateway before it (502, 504, 524).
+
+    ``pointer`` is the place in the request's body that the error blames (RFC 6901).
+    """
 
     status: Annotated[int, Meta(ge=400, le=599)]
+    pointer: str = "/data"
     retry_after: Annotated[int, Meta(ge=0)] | None = None
     counted: bool = False
 
@@ -146,4 +150,5 @@ def _refusal(fault: Answer) -> Refused:
             return Refused(
                 429, f"Request was throttled. Expected available in {wait} second{plural}."
             )
-    return Refused(fault.status, f"The sandbox was asked to answer {fault.status}.")
+    words = f"The sandbox was asked to answer {fault.status}."
+    return Refused(fault.status, words, pointer=fault.pointer)

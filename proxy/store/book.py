@@ -34,11 +34,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What an attempt did to a checkout, told as a function of how the checkout stands by then."""
+    """What attempts did to a checkout, told as a function of how the checkout stands by then."""
 
     checkout: Checkout
     apply: Callable[[Checkout], Checkout]
-    attempt: Attempt | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,9 +283,10 @@ def _apply(connection: Connection, change: Change) -> Checkout:
     changed = standing[epoch] = change.apply(standing[epoch])
     _save(connection, [changed])
     _erase_if_closed(connection, key, list(standing.values()))
-    if change.attempt is not None:
+    if change.attempts:
         row = {"shop": key[0], "cart_id": key[1], "epoch": epoch}
-        connection.execute(insert(schema.attempts), [row | asdict(change.attempt)])
+        rows = [row | asdict(attempt) for attempt in change.attempts]
+        connection.execute(insert(schema.attempts), rows)
     return changed
 
 
