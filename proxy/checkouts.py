@@ -130,7 +130,7 @@ def fold(checkouts: Sequence[Checkout], fact: Fact, rules: Rules) -> Sequence[Ch
         case CartDeleted():
             return [_without_cart(checkout) for checkout in checkouts]
         case ReplayAsked():
-            return [_revived(checkout, rules) for checkout in checkouts]
+            return [_revived(checkout, fact, rules) for checkout in checkouts]
     return checkouts
 
 
@@ -226,8 +226,8 @@ def _without_cart(checkout: Checkout) -> Checkout:
     return _erased_if_closed(cancelled)
 
 
-def _revived(checkout: Checkout, rules: Rules) -> Checkout:
-    if checkout.status is not Status.DEAD:
+def _revived(checkout: Checkout, asked: ReplayAsked, rules: Rules) -> Checkout:
+    if checkout.status is not Status.DEAD or checkout.epoch != asked.epoch:
         return checkout
     return _judged(_untroubled(replace(checkout, status=Status.PENDING)), rules)
 

@@ -9,12 +9,13 @@ from typing import Any
 from uuid import uuid4
 
 import click
+import msgspec
 
 from proxy import demo as demonstration
 from proxy import server, story
 from proxy.checkouts import Checkout, Status
 from proxy.errors import Misconfigured, Refused
-from proxy.facts import Customer, ReplayAsked
+from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
 from proxy.store import Book, Standing, Store
 from proxy.tokens import Session, Tokens
@@ -55,8 +56,8 @@ def main() -> None:
 @click.option("--web-only", is_flag=True, help="Leave the sender to `checkout-proxy work`.")
 def serve(bind: str, workers: int, web_only: bool) -> None:
     """Run the web half and the sender."""
-    host, _, port = bind.rpartition(":")
-    if not host or not port.isdigit():
+    host, _, port = bind.replace("[", "").replace("]", "").rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
         raise click.BadParameter(f"{bind!r} is no host:port.", param_hint="--bind")
     settings = Settings.read(os.environ, need=WEB if web_only else WEB + SENDER)
     server.log_to_stderr()
@@ -119,8 +120,12 @@ def token(cart_id: str, ref: str | None, **customer: str | None) -> None:
     """Print a session token for CART_ID, for trying things out."""
     settings = Settings.read(os.environ, need=("token_keys",))
     tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
-    known = Customer(**customer) if any(customer.values()) else None
-    session = Session(shop=settings.shop, cart_id=cart_id, customer=known, ref=ref)
+    known = {name: value for name, value in customer.items() if value}
+    said = {"shop": settings.shop, "cart_id": cart_id, "customer": known or None, "ref": ref}
+    try:
+        session = msgspec.convert(said, Session)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(str(error)) from error
     click.echo(tokens.sign(session))
 
 
@@ -190,18 +195,23 @@ def replay(cart_id: str | None, reason: str | None, everything: bool) -> None:
             for checkout in book.dead(settings.shop, reason)
             if cart_id is None or checkout.cart_id == cart_id
         ]
-    _ask_for_replay(Store(settings.store), dead)
     if cart_id is not None and not dead:
         raise click.ClickException(f"no dead letter of {cart_id}: see `checkout-proxy trace`")
+    if dead:
+        _ask_for_replay(Store(settings.store), dead)
     click.echo(f"{len(dead)} dead letter{'' if len(dead) == 1 else 's'} will be sent again.")
 
 
 def _ask_for_replay(store: Store, dead: list[Checkout]) -> None:
     """Write the wish down as a fact, like everything the sender acts on."""
     with closing(store.inbox()) as inbox:
-        for shop, cart_id in sorted({(checkout.shop, checkout.cart_id) for checkout in dead}):
+        for checkout in dead:
             asked = ReplayAsked(
-                id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=datetime.now(UTC)
+                id=uuid4().hex,
+                shop=checkout.shop,
+                cart_id=checkout.cart_id,
+                received_at=datetime.now(UTC),
+                epoch=checkout.epoch,
             )
             inbox.append(asked)
 

@@ -106,7 +106,9 @@ class OrderPlaced(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayAsked(Fact):
-    """An operator wants the cart's dead letters sent again."""
+    """An operator wants a dead letter sent again: the checkout that began at ``epoch``."""
+
+    epoch: datetime
 
 
 _KINDS: dict[str, type[Fact]] = {

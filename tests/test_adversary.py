@@ -9,13 +9,11 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial, reduce
 from pathlib import Path
 from threading import Event as Signal
-from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
@@ -29,15 +27,8 @@ from proxy.carts.source import CartRef, CartSource
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
 from proxy.delivery import Account, Sender
 from proxy.facts import (
-    CartDeleted,
-    CartPushed,
-    Consent,
-    ConsentState,
     Customer,
     Fact,
-    OrderPlaced,
-    ReplayAsked,
-    StatePosted,
 )
 from proxy.identity import Profile, e164, identify
 from proxy.klaviyo import Klaviyo as Client
@@ -47,51 +38,30 @@ from proxy.sandbox.faults import Answer, Cut, Hang
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Book, Inbox, Standing, Store
 from tests.actors import judged_klaviyo
+from tests.said import (
+    CART,
+    DENIED,
+    GRANTED,
+    JANE,
+    JOHN,
+    NOON,
+    TEA,
+    after,
+    deleted,
+    order,
+    pushed,
+    replay,
+    state,
+)
 from tests.web import Web, token
 
 KEY = "pk_0123456789abcdef"
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
 
-JANE, JOHN = "jane@shop-demo.io", "john@shop-demo.io"
-GRANTED = Consent(state=ConsentState.GRANTED)
-DENIED = Consent(state=ConsentState.DENIED)
-TEA = LineItem(product_id="t", name="Tea", quantity=Decimal(1), unit_price=Decimal(5))
-CART = Cart(currency="EUR", total=Decimal(5), items=(TEA,))
 WITH_ADDRESS = Cart(currency="EUR", total=Decimal(5), items=(TEA,), email=JANE)
 
 
 # -- what is said ------------------------------------------------------------------------
-
-
-def after(minutes: float) -> datetime:
-    return NOON + timedelta(minutes=minutes)
-
-
-def named(minute: float) -> dict[str, Any]:
-    return {"id": uuid4().hex, "shop": "shop", "cart_id": "c-1", "received_at": after(minute)}
-
-
-def state(minute: float = 0, *, late: float = 0, **said: Any) -> StatePosted:
-    """Return what a page says at *minute* after noon and we hear *late* minutes later."""
-    return StatePosted(**{**named(minute + late), "acted_at": after(minute), **said})
-
-
-def order(minute: float, *, placed: float | None = None) -> OrderPlaced:
-    placed_at = None if placed is None else after(placed)
-    return OrderPlaced(order_id="o-1", placed_at=placed_at, **named(minute))
-
-
-def pushed(minute: float, cart: Cart = CART) -> CartPushed:
-    return CartPushed(cart=cart, **named(minute))
-
-
-def deleted(minute: float) -> CartDeleted:
-    return CartDeleted(**named(minute))
-
-
-def replay(minute: float) -> ReplayAsked:
-    return ReplayAsked(**named(minute))
 
 
 def folded(*facts: Fact, onto: Sequence[Checkout] = ()) -> Sequence[Checkout]:
@@ -395,8 +365,8 @@ def test_an_event_that_may_have_counted_counts_for_nobody_else(
     pushing.clock.minute += 20
     pushing.work()
 
-    minute = pushing.clock.minute
-    pushing.hear(state(minute, email=JOHN), pushed(minute), replay(minute))
+    minute, epoch = pushing.clock.minute, pushing.checkout().epoch
+    pushing.hear(state(minute, email=JOHN), pushed(minute), replay(minute, epoch=epoch))
     pushing.clock.minute += 20
     pushing.work()
 
@@ -663,7 +633,7 @@ def test_an_address_that_klaviyo_refuses_at_the_second_try_can_be_corrected(
     pushing.work()
     assert pushing.checkout().status is Status.DEAD
 
-    pushing.hear(state(31, email=JANE), replay(32))
+    pushing.hear(state(31, email=JANE), replay(32, epoch=after(1)))
     pushing.work()
 
     assert pushing.people() == [JANE]

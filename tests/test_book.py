@@ -20,29 +20,21 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import IntegrityError
 
 from proxy import checkouts, facts
-from proxy.carts.cart import Cart, LineItem
+from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
 from proxy.facts import (
-    CartDeleted,
-    CartPushed,
     Claim,
     Consent,
     ConsentState,
     Customer,
     Fact,
-    OrderPlaced,
-    ReplayAsked,
-    StatePosted,
 )
 from proxy.identity import Profile
 from proxy.store import Attempt, Book, Change, Standing, Store, schema
 from proxy.store.inbox import Received
+from tests.said import CART, JANE, NOON, TEA, after, deleted, order, pushed, replay, state
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RULES = Rules(settle=timedelta(seconds=30), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
-JANE = "jane@shop-demo.io"
-TEA = LineItem(product_id=7, name="Tea", quantity=Decimal("1.50"), unit_price=Decimal("5.10"))
-CART = Cart(currency="EUR", total=Decimal("7.65"), items=(TEA,), version=3)
 
 
 @pytest.fixture(scope="module")
@@ -63,34 +55,6 @@ def store(tmp_path: Path, empty: bytes) -> Store:
 def book(store: Store) -> Iterator[Book]:
     with closing(store.book()) as book:
         yield book
-
-
-def after(minutes: float) -> datetime:
-    return NOON + timedelta(minutes=minutes)
-
-
-def named(minute: float, cart_id: str) -> dict[str, Any]:
-    return {"id": uuid4().hex, "shop": "shop", "cart_id": cart_id, "received_at": after(minute)}
-
-
-def state(minute: float = 0, cart_id: str = "c-1", **said: Any) -> StatePosted:
-    return StatePosted(**{**named(minute, cart_id), "acted_at": after(minute), **said})
-
-
-def order(minute: float, cart_id: str = "c-1") -> OrderPlaced:
-    return OrderPlaced(order_id="o-1", **named(minute, cart_id))
-
-
-def pushed(minute: float, cart: Cart = CART, cart_id: str = "c-1") -> CartPushed:
-    return CartPushed(cart=cart, **named(minute, cart_id))
-
-
-def deleted(minute: float, cart_id: str = "c-1") -> CartDeleted:
-    return CartDeleted(**named(minute, cart_id))
-
-
-def replay(minute: float, cart_id: str = "c-1") -> ReplayAsked:
-    return ReplayAsked(**named(minute, cart_id))
 
 
 def received(fact: Fact, seq: int = 1, inbox: str = "i-1") -> Received:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial, reduce
 from itertools import accumulate, pairwise
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
@@ -16,71 +15,37 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from proxy import checkouts
-from proxy.carts.cart import Cart, LineItem
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
 from proxy.facts import (
-    CartDeleted,
-    CartPushed,
     Claim,
-    Consent,
-    ConsentState,
     Customer,
     Fact,
-    OrderPlaced,
     ReplayAsked,
     StatePosted,
 )
 from proxy.identity import Profile
 from proxy.latest import value
+from tests.said import (
+    CART,
+    DENIED,
+    GRANTED,
+    JANE,
+    JOHN,
+    NOON,
+    TEA,
+    after,
+    deleted,
+    order,
+    pushed,
+    replay,
+    state,
+)
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SETTLE = timedelta(seconds=30)
 RULES = Rules(settle=SETTLE, epoch=24 * HOUR, consent=ConsentMode.OPT_OUT)
 REQUIRED = replace(RULES, consent=ConsentMode.REQUIRED)
 OFF = replace(RULES, consent=ConsentMode.OFF)
-
-JANE, JOHN = "jane@shop-demo.io", "john@shop-demo.io"
-GRANTED = Consent(state=ConsentState.GRANTED)
-DENIED = Consent(state=ConsentState.DENIED)
-CART = Cart(
-    currency="EUR",
-    total=Decimal("20.00"),
-    items=(
-        LineItem(product_id="t", name="canary-tea", quantity=Decimal(2), unit_price=Decimal(10)),
-    ),
-)
-
-
-def after(minutes: float) -> datetime:
-    return NOON + timedelta(minutes=minutes)
-
-
-def named(received_at: datetime) -> dict[str, Any]:
-    return {"id": uuid4().hex, "shop": "shop", "cart_id": "c-1", "received_at": received_at}
-
-
-def state(minute: float = 0, *, late: float = 0, **said: Any) -> StatePosted:
-    """Return what a page says at *minute* after noon and we hear *late* minutes later."""
-    return StatePosted(**{**named(after(minute + late)), "acted_at": after(minute), **said})
-
-
-def order(minute: float, *, placed: float | None = None) -> OrderPlaced:
-    """Return the order we hear of at *minute*, said to be placed at the minute *placed*."""
-    placed_at = None if placed is None else after(placed)
-    return OrderPlaced(order_id="o-1", placed_at=placed_at, **named(after(minute)))
-
-
-def pushed(minute: float) -> CartPushed:
-    return CartPushed(cart=CART, **named(after(minute)))
-
-
-def deleted(minute: float) -> CartDeleted:
-    return CartDeleted(**named(after(minute)))
-
-
-def replay(minute: float) -> ReplayAsked:
-    return ReplayAsked(**named(after(minute)))
 
 
 def folded(*facts: Fact, rules: Rules = RULES, onto: Sequence[Checkout] = ()) -> Sequence[Checkout]:
@@ -301,7 +266,7 @@ def test_an_order_and_a_new_visit_in_one_second_are_two_unique_ids() -> None:
     second = [NOON + timedelta(milliseconds=part) for part in (100, 200, 300)]
     facts = [
         state(acted_at=second[0]),
-        OrderPlaced(order_id="o", **named(second[1])),
+        replace(order(0), received_at=second[1]),
         state(acted_at=second[2]),
     ]
 
@@ -315,7 +280,7 @@ def test_an_order_and_a_new_visit_in_one_second_are_two_unique_ids() -> None:
 def test_many_orders_and_visits_in_one_second_are_as_many_unique_ids() -> None:
     moments = [NOON + timedelta(milliseconds=part) for part in range(20)]
     visits = [state(acted_at=moment) for moment in moments[::2]]
-    orders = [OrderPlaced(order_id="o", **named(moment)) for moment in moments[1::2]]
+    orders = [replace(order(0), received_at=moment) for moment in moments[1::2]]
 
     known = folded(*(fact for pair in zip(visits, orders, strict=True) for fact in pair))
 
@@ -608,6 +573,7 @@ def test_an_earlier_consent_outlives_global_privacy_control() -> None:
 
 
 def full_of_canaries(minute: float = 0, **said: Any) -> StatePosted:
+    canary = msgspec.structs.replace(TEA, name="canary-tea")
     personal: dict[str, Any] = {
         "email": "canary@shop-demo.io",
         "phone_number": "canary-phone",
@@ -618,7 +584,7 @@ def full_of_canaries(minute: float = 0, **said: Any) -> StatePosted:
         "locale": "canary",
         "claimed": Claim(value=Decimal(1), currency="canary"),
         "customer": Customer(email="canary@x.io", external_id="canary-17", first_name="canary"),
-        "cart": CART,
+        "cart": Cart(currency="EUR", total=Decimal(1), items=(canary,)),
         "ref": "canary-ref",
         "consent": GRANTED,
     }
