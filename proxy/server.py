@@ -4,24 +4,28 @@ import fcntl
 import logging
 import logging.config
 import multiprocessing
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from multiprocessing.context import SpawnProcess
-from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any
 
+from flask import Flask
 from granian import Granian
 from granian.constants import Interfaces
 
+from proxy.app import create_app
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.signed import SignedCarts
 from proxy.carts.source import CartSource
 from proxy.checkouts import ConsentMode, Rules
 from proxy.delivery import Account, Sender
+from proxy.errors import Misconfigured
 from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
@@ -67,10 +71,12 @@ def log_to_stderr() -> None:
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: bool) -> None:
     """Serve the web half at *host*:*port*, and the sender unless *web_only*, until stopped."""
+    Store(settings.store).prepare()
+    _check_free(host, port)
     # Not forked: a fork of a process with threads can inherit a lock that nobody opens again.
     multiprocessing.set_start_method("spawn", force=True)
     server = Granian(
-        "proxy.app:create_app",
+        "proxy.server:web_worker",
         factory=True,
         address=host,
         port=port,
@@ -96,10 +102,23 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: b
     server.serve()
 
 
+def _check_free(host: str, port: int) -> None:
+    """Raise :exc:`Misconfigured` where somebody listens already.
+
+    The web workers share the port (SO_REUSEPORT), and so would a second proxy: it would be dealt
+    half of the requests, under whatever keys it was started with.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise Misconfigured(f"--bind {host}:{port} cannot be had: {error.strerror}") from error
+
+
 def work(settings: Settings, stop: threading.Event) -> None:
     """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
     store = Store(settings.store)
-    store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store.prepare()
     with _alone(store, stop):
         if not stop.is_set():
             store.migrate()
@@ -184,29 +203,54 @@ def _work_beside(settings: Settings) -> None:
     """Work as a child: until told to stop, or until the parent is gone."""
     log_to_stderr()
     stop = stop_on_signals()
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_stop_after, args=(parent, stop), daemon=True).start()
+    _when_orphaned(stop.set)
     work(settings, stop)
 
 
-def _stop_after(parent: BaseProcess, stop: threading.Event) -> None:
-    parent.join()
-    stop.set()
+def web_worker() -> Flask:
+    """Return the web half for one of granian's processes, which ends when the parent is gone.
+
+    It reads the settings from the environment, as under any other WSGI server.
+    """
+    _when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    return create_app()
+
+
+def _when_orphaned(act: Callable[[], object]) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_and_act() -> None:
+        parent.join()
+        act()
+
+    threading.Thread(target=wait_and_act, daemon=True).start()
 
 
 @contextmanager
 def _alone(store: Store, stop: threading.Event) -> Iterator[None]:
     """Hold the sender's lock; it is the kernel's, so it goes when this process goes."""
-    with store.sender_lock.open("ab") as lock:
-        while not stop.is_set():
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                logger.info("another sender is at work here; waiting until it is gone")
-                stop.wait(1)
+    lock = os.open(store.sender_lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        if not _is_locked(lock):
+            logger.warning(
+                "another sender is at work on %s; waiting until it is gone", store.folder
+            )
+        while not _is_locked(lock) and not stop.wait(1):
+            pass
         yield
+    finally:
+        os.close(lock)
+
+
+def _is_locked(lock: int) -> bool:
+    """Lock *lock* for this process, unless another one holds it; return whether it is ours."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 # -- from settings to values -------------------------------------------------------------

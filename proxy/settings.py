@@ -97,6 +97,13 @@ def _store(text: str) -> str:
     return text
 
 
+def _metric(text: str) -> str:
+    # "Must be less than 128 characters" (Create Event, revision 2026-07-15).
+    if len(text) >= 128:
+        raise ValueError("is a name of fewer than 128 characters")
+    return text
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in words:
@@ -140,7 +147,7 @@ class Settings:
     )
     klaviyo_url: str = _setting(_url, "where Klaviyo's API is", "https://a.klaviyo.com")
     revision: str = _setting(_revision, "the revision of Klaviyo's API", "2026-07-15")
-    metric: str = _setting(str, "the metric's name in Klaviyo", "Started Checkout")
+    metric: str = _setting(_metric, "the metric's name in Klaviyo", "Started Checkout")
     property_names: str = _setting(
         _one_of("both", "klaviyo", "flat"),
         "the names of the event's properties: Klaviyo's own, flat ones that segment well, or both",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,43 @@ def test_all_mistakes_are_said_at_once() -> None:
     assert "CHECKOUT_PROXY_SETTLE is a number of seconds" in refused.stderr
     assert "did you mean CHECKOUT_PROXY_CONSENT?" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(store: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+
+        refused = run("serve", "--bind", address, **environment(store, "http://127.0.0.1:1"))
+
+    assert refused.returncode == 1
+    assert f"--bind {address} cannot be had: Address already in use" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_no_second_proxy_shares_the_port_of_the_first(klaviyo: Klaviyo, store: Path) -> None:
+    environ = environment(store, klaviyo.url)
+    with Proxy(environ) as proxy:
+        refused = run("serve", "--bind", proxy.address, **environ)
+
+    assert "Address already in use" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "work", "migrate"])
+def test_a_store_that_cannot_be_written_is_said_before_anything_starts(command: str) -> None:
+    refused = run(command, **environment("/proc/nope", "http://127.0.0.1:1"))
+
+    assert refused.returncode == 1
+    assert "CHECKOUT_PROXY_STORE cannot be written" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("cart_id", ["", "two words", "c" * 256])
+def test_no_token_is_printed_that_the_proxy_would_refuse(store: Path, cart_id: str) -> None:
+    refused = run("token", cart_id, **environment(store, "http://127.0.0.1:1"))
+
+    assert refused.returncode == 2
+    assert "cart_id" in refused.stderr
+    assert not refused.stdout
 
 
 def test_a_printed_token_is_taken_by_the_proxy(klaviyo: Klaviyo, store: Path) -> None:

@@ -154,6 +154,7 @@ def test_all_mistakes_are_said_at_once() -> None:
         ("KLAVIYO_URL", "file:///etc/passwd", "is an address"),
         ("KLAVIYO_URL", "https://", "is an address"),
         ("REVISION", "latest", "is a date such as 2026-07-15"),
+        ("METRIC", "m" * 128, "is a name of fewer than 128 characters"),
         ("PROPERTY_NAMES", "all", "is one of both, klaviyo, flat"),
         ("ORIGINS", "*", "and '*' is none"),
         ("ORIGINS", "null", "and 'null' is none"),

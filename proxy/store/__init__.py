@@ -4,11 +4,13 @@ import sqlite3
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event
 
+from proxy.errors import Misconfigured
 from proxy.store.book import Attempt, Book, Change, Standing
 from proxy.store.inbox import Inbox, Inboxes
 
@@ -26,6 +28,15 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.folder = Path(url.removeprefix("sqlite:///"))
+
+    def prepare(self) -> None:
+        """Make the folder, or raise :exc:`Misconfigured` where nothing can be written in it."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise Misconfigured(f"CHECKOUT_PROXY_STORE cannot be written: {error}") from error
 
     def inbox(self) -> Inbox:
         """Return an inbox that is this process' own."""
@@ -65,7 +76,7 @@ class Store:
 
     def migrate(self) -> None:
         """Bring the book's tables up to date."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.prepare()
         self._path.touch(mode=0o600)
         config = Config()
         config.set_main_option("script_location", "proxy:store/migrations")
