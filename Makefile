@@ -1,18 +1,16 @@
 # Everything a newcomer types. Needs Python 3.11 or later with venv; `make test` brings the rest.
 PYTHON ?= python3
+PORT ?= 8080
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-slow check lock wheel clean
+.PHONY: demo test check wheel lowest lock clean help
 
 demo: .venv/run  ## the whole product, with a demo shop and a stand-in Klaviyo
-	$(BIN)/checkout-proxy demo
+	@$(BIN)/checkout-proxy demo --port $(PORT)
 
-test: .venv/dev browser-and-nginx  ## every test but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
-
-test-slow: .venv/dev browser-and-nginx  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+test: .venv/dev browser-and-nginx  ## all tests, in four to eight minutes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: .venv/dev  ## lint, types and import contracts
 	$(BIN)/ruff check .
@@ -27,12 +25,20 @@ wheel: .venv/dev  ## build the wheel and try it alone, in an environment of its 
 	build/wheel/bin/pip install --quiet dist/*.whl
 	cd build && wheel/bin/python ../.ci/try_wheel.py
 
+lowest: wheel  ## try the wheel with the oldest dependencies that it admits
+	$(PYTHON) -m venv --clear build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct dist/*.whl
+	cd build && lowest/bin/python ../.ci/try_wheel.py
+
 lock: .venv/dev  ## resolve the development environment anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" --group dev pyproject.toml -o requirements-dev.txt
 
-clean:
+clean:  ## remove what was installed and built
 	rm -rf .venv build dist
+
+help:  ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile
 
 .PHONY: browser-and-nginx
 browser-and-nginx:
@@ -45,11 +51,12 @@ browser-and-nginx:
 		{ rm -rf .venv; echo "venv is missing: sudo apt install python3-venv"; exit 1; }
 
 .venv/run: .venv/bin/python pyproject.toml
-	@echo "Installing what it needs; this takes about half a minute."
+	@echo "Installing what it needs; this takes half a minute to a minute."
 	@$(BIN)/pip install --quiet --editable .
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml requirements-dev.txt
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
-	$(BIN)/pip install --quiet --no-deps --editable .
+	@echo "Installing the development environment; this takes a minute or two."
+	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	@$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@ .venv/run

@@ -5,19 +5,16 @@ import logging
 import os
 import traceback
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import msgspec
 from flask import Flask, Response
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
-from werkzeug.middleware.proxy_fix import ProxyFix
 
-from proxy import collect, health, shop
+from proxy import assets, collect, health, shop
 from proxy.errors import Refused, Unavailable
 from proxy.settings import WEB, Settings
-from proxy.store import Store
+from proxy.store import Inbox, Store
 from proxy.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -26,8 +23,12 @@ _PRUNE_SECONDS = 5.0
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Return the WSGI application; without *settings* they are read from the environment."""
-    settings = settings or Settings.read(os.environ, need=WEB)
+    """Return the WSGI application; without *settings* they are read from the environment.
+
+    Call it in the process that serves, and not before a fork: the inbox is one process' own.
+    """
+    if settings is None:
+        settings = Settings.read(os.environ, need=WEB)
     app = Flask(__name__, static_folder=None)
     # Else Werkzeug redirects a path with two slashes, in HTML: to another cart, where it is an id.
     app.url_map.merge_slashes = False
@@ -44,37 +45,28 @@ def create_app(settings: Settings | None = None) -> Flask:
         max_age=timedelta(hours=1),
     )
     _explain_errors(app)
-    if settings.proxies:
-        hops = settings.proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     return app
 
 
-def static_folder() -> Path:
-    """Return where the snippet lies: in the wheel beside this file, else in the checkout."""
-    return _beside("static")
-
-
-def _beside(name: str) -> Path:
-    here = Path(__file__).parent
-    return here / name if (here / name).is_dir() else here.parent / name
-
-
-def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Any) -> None:
-    common: dict[str, Any] = {
-        "tokens": tokens,
-        "shop": settings.shop,
-        "append": inbox.append,
-        "now": _now,
-    }
-    page = collect.Page(
+def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Inbox) -> None:
+    page = collect.Surface(
+        tokens=tokens,
+        shop=settings.shop,
+        append=inbox.append,
+        now=_now,
         origins=settings.origins,
         oldest=settings.token_age,
-        snippet=(static_folder() / "checkout.js").read_bytes(),
-        **common,
+        snippet=(assets.folder("static") / "checkout.js").read_bytes(),
+    )
+    server = shop.Surface(
+        tokens=tokens,
+        shop=settings.shop,
+        append=inbox.append,
+        now=_now,
+        key=settings.shop_key,
     )
     app.register_blueprint(collect.blueprint(page, settings.prefix))
-    app.register_blueprint(shop.blueprint(shop.Counter(key=settings.shop_key, **common)))
+    app.register_blueprint(shop.blueprint(server))
     app.register_blueprint(health.blueprint(inbox.probe))
 
 

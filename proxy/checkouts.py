@@ -88,7 +88,7 @@ class Checkout:
     maybe_sent: bool = False
 
 
-MOST_ADDRESSES = 3
+MAX_ADDRESSES = 3
 
 # The shop's clock may be behind ours: an order ends what was going on until so long after it.
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -180,7 +180,7 @@ def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
     heard = replace(
         checkout,
         latest=checkout.latest.joined(Latest.of(state)),
-        addresses=tuple(sorted(typed | set(checkout.addresses))[: MOST_ADDRESSES + 1]),
+        addresses=tuple(sorted(typed | set(checkout.addresses))[: MAX_ADDRESSES + 1]),
         acted_at=max(checkout.acted_at, state.acted_at),
         settled_at=max(checkout.settled_at, state.received_at + rules.settle),
     )
@@ -241,49 +241,49 @@ def judged_again(checkout: Checkout, rules: Rules) -> Checkout:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Judgement:
     status: Status
     reason: str = ""
 
 
 def _judged(checkout: Checkout, rules: Rules) -> Checkout:
     """Return *checkout* with the status, the reason and the due time that its words lead to."""
-    verdict = _verdict(checkout, rules)
+    judgement = _judgement(checkout, rules)
     # Only an operator opens a dead letter again; but an order or a denial ends it too.
-    stays_dead = checkout.status is Status.DEAD and verdict.status is not Status.CANCELLED
+    stays_dead = checkout.status is Status.DEAD and judgement.status is not Status.CANCELLED
     if checkout.status is Status.DELIVERED or checkout.maybe_sent or stays_dead:
         return _erased_if_closed(checkout)
     still_troubled = checkout.trouble is not None and checkout.status is Status.PENDING
     judged = replace(
         checkout,
-        status=verdict.status,
-        reason=verdict.reason or (checkout.reason if still_troubled else "settling"),
-        due_at=None if verdict.reason else _due_at(checkout),
+        status=judgement.status,
+        reason=judgement.reason or (checkout.reason if still_troubled else "settling"),
+        due_at=None if judgement.reason else _due_at(checkout),
     )
     return _erased_if_closed(judged)
 
 
-def _verdict(checkout: Checkout, rules: Rules) -> _Verdict:
+def _judgement(checkout: Checkout, rules: Rules) -> _Judgement:
     if checkout.ordered_at is not None:
-        return _Verdict(Status.CANCELLED, "an order was placed for the cart")
-    verdict = _consent_verdict(checkout.latest, rules.consent)
-    if verdict.status is Status.PENDING and len(checkout.addresses) > MOST_ADDRESSES:
-        return _Verdict(Status.QUARANTINED, f"more than {MOST_ADDRESSES} addresses were typed")
-    return verdict
+        return _Judgement(Status.CANCELLED, "an order was placed for the cart")
+    judgement = _consent_judgement(checkout.latest, rules.consent)
+    if judgement.status is Status.PENDING and len(checkout.addresses) > MAX_ADDRESSES:
+        return _Judgement(Status.QUARANTINED, f"more than {MAX_ADDRESSES} addresses were typed")
+    return judgement
 
 
-def _consent_verdict(latest: Latest, mode: ConsentMode) -> _Verdict:
+def _consent_judgement(latest: Latest, mode: ConsentMode) -> _Judgement:
     consent = value(latest.consent)
     if mode is ConsentMode.OFF:
-        return _Verdict(Status.PENDING)
+        return _Judgement(Status.PENDING)
     if consent is None and value(latest.gpc):
-        return _Verdict(Status.CANCELLED, "the browser sends Global Privacy Control")
+        return _Judgement(Status.CANCELLED, "the browser sends Global Privacy Control")
     if consent is None:
         waiting = "waiting for consent" if mode is ConsentMode.REQUIRED else ""
-        return _Verdict(Status.PENDING, waiting)
+        return _Judgement(Status.PENDING, waiting)
     if consent.state is ConsentState.DENIED:
-        return _Verdict(Status.CANCELLED, "the shopper denied consent")
-    return _Verdict(Status.PENDING)
+        return _Judgement(Status.CANCELLED, "the shopper denied consent")
+    return _Judgement(Status.PENDING)
 
 
 def _due_at(checkout: Checkout) -> datetime:

@@ -16,13 +16,12 @@ from msgspec import Meta
 
 from proxy import door
 from proxy.errors import Forbidden, Unprocessable
-from proxy.facts import Claim, Consent, ConsentState, Fact, StatePosted
+from proxy.facts import Claim, Consent, ConsentState, Fact, Line, StatePosted
+from proxy.identity import MAX_EMAIL_LENGTH
 from proxy.money import check_amount
 from proxy.tokens import Session, Tokens
 
 MAX_BYTES = 16 * 1024
-
-_Line = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,14 +29,14 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
 
     token: Annotated[str, Meta(max_length=MAX_BYTES)]
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")] | None = None
-    email: _Line | None = None
-    phone_number: _Line | None = None
-    first_name: _Line | None = None
-    last_name: _Line | None = None
+    email: Line | None = None
+    phone_number: Line | None = None
+    first_name: Line | None = None
+    last_name: Line | None = None
     kx: Annotated[str, Meta(max_length=512, pattern=r"^[\x21-\x7e]*\Z")] | None = None
     consent: ConsentState | Consent | None = None
     checkout_url: Annotated[str, Meta(max_length=4_000)] | None = None
-    locale: _Line | None = None
+    locale: Line | None = None
     claimed: Claim | None = None
     age_ms: Annotated[float, Meta(ge=0)] = 0
 
@@ -46,7 +45,7 @@ _DECODER = msgspec.json.Decoder(Posted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Surface:
     """What the browser's surface needs of the rest."""
 
     tokens: Tokens
@@ -58,27 +57,28 @@ class Page:
     snippet: bytes = field(repr=False)
 
 
-def blueprint(page: Page, prefix: str) -> Blueprint:
+def blueprint(surface: Surface, prefix: str) -> Blueprint:
     """Return the browser's surface under *prefix*."""
     routes = Blueprint("collect", __name__, url_prefix=prefix)
 
     @routes.post("/state")
     def state() -> tuple[dict[str, str], int]:
-        _check_origin(page.origins)
+        _check_origin(surface.origins)
         posted = door.body(_DECODER, "text/plain", "application/json", most_bytes=MAX_BYTES)
-        now = page.now()
-        page.append(_fact(page, posted, page.tokens.read(posted.token, now), now))
+        now = surface.now()
+        session = surface.tokens.read(posted.token, now)
+        surface.append(_fact(surface, posted, session, now))
         return {"status": "accepted"}, 202
 
     @routes.get("/checkout.js")
     def snippet() -> Response:
-        return _script(page.snippet, "public, max-age=3600")
+        return _script(surface.snippet, "public, max-age=3600")
 
     @routes.get("/checkout.<version>.js")
     def snippet_of_a_version(version: str) -> Response:
-        if version != snippet_version(page.snippet):
+        if version != snippet_version(surface.snippet):
             abort(404, "This version of the snippet is not served any more; load checkout.js.")
-        return _script(page.snippet, "public, max-age=31536000, immutable")
+        return _script(surface.snippet, "public, max-age=31536000, immutable")
 
     return routes
 
@@ -122,13 +122,13 @@ def _origin(url: str) -> tuple[str, str]:
 # -- from the body to the fact -----------------------------------------------------------
 
 
-def _fact(page: Page, posted: Posted, session: Session, now: datetime) -> StatePosted:
+def _fact(surface: Surface, posted: Posted, session: Session, now: datetime) -> StatePosted:
     return StatePosted(
         id=posted.id or uuid4().hex,
-        shop=page.shop,
+        shop=surface.shop,
         cart_id=session.cart_id,
         received_at=now,
-        acted_at=now - min(timedelta(milliseconds=min(posted.age_ms, 1e12)), page.oldest),
+        acted_at=now - min(timedelta(milliseconds=min(posted.age_ms, 1e12)), surface.oldest),
         email=_email(posted.email),
         phone_number=posted.phone_number or None,
         first_name=posted.first_name or None,
@@ -136,7 +136,7 @@ def _fact(page: Page, posted: Posted, session: Session, now: datetime) -> StateP
         kx=posted.kx or None,
         consent=_consent(posted.consent),
         gpc=request.headers.get("Sec-GPC") == "1",
-        checkout_url=_checkout_url(posted.checkout_url, page.origins),
+        checkout_url=_checkout_url(posted.checkout_url, surface.origins),
         locale=_locale(posted.locale),
         claimed=_claim(posted.claimed),
         customer=session.customer,
@@ -154,8 +154,9 @@ def _email(text: str | None) -> str | None:
         address = validate_email(text.strip(), check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise Unprocessable(f"email is no address: {error}", pointer="/email") from error
-    if len(address.normalized) >= 100:  # Klaviyo's limit ("Events API overview", Help Center)
-        raise Unprocessable("email must be shorter than 100 characters.", pointer="/email")
+    if len(address.normalized) > MAX_EMAIL_LENGTH:
+        words = f"email must have {MAX_EMAIL_LENGTH} characters at most."
+        raise Unprocessable(words, pointer="/email")
     return address.normalized
 
 

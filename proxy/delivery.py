@@ -27,7 +27,7 @@ _Apply = Callable[[Checkout], Checkout]
 _TICK = timedelta(milliseconds=100)
 _BATCH = 500
 # A long backlog must hold up neither what is due nor the end.
-_MOST_BATCHES = 10
+_MAX_BATCHES = 10
 _PRUNE_EVERY = timedelta(seconds=60)
 
 # What is in flight is in memory only, so this is the most that a crash sends twice (Klaviyo counts
@@ -94,7 +94,7 @@ class Sender:
 
     def step(self) -> None:
         """Do one round: take facts in, send what is due, write down what became of it."""
-        for _ in range(_MOST_BATCHES):
+        for _ in range(_MAX_BATCHES):
             if self._take_in() < _BATCH:
                 break
         self._dispatch()

@@ -19,7 +19,7 @@ import requests
 from proxy import settings
 from proxy.sandbox import shop
 from proxy.sandbox.klaviyo import Klaviyo
-from proxy.server import stop_on_signals
+from proxy.server import check_free, stop_on_signals
 from proxy.store import Store
 from proxy.story import tell
 
@@ -29,6 +29,7 @@ _PATIENCE_SECONDS = 60
 
 def run(port: int) -> None:
     """Run the demo shop at *port* until interrupted, on a store that is gone afterwards."""
+    check_free("127.0.0.1", port)
     stop = stop_on_signals()
     # All of it is on this machine: nothing for a company's proxy to fetch.
     os.environ["NO_PROXY"] = "127.0.0.1"

@@ -100,4 +100,4 @@ class CartGone(CartError):
 
 
 class CartInvalid(CartError):
-    """The source answered, and the answer is no cart: a mapping or a push is wrong."""
+    """The source answered, and the answer is no cart: a push or a snapshot is wrong."""

@@ -12,7 +12,7 @@ from msgspec import Meta
 from proxy.carts.cart import Cart
 from proxy.wire import Strict
 
-_Line = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+Line = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 
 class ConsentState(StrEnum):
@@ -34,11 +34,11 @@ class Consent:
 class Customer(Strict, frozen=True, kw_only=True):
     """Who the session belongs to, in the words of the shop's server."""
 
-    email: _Line | None = None
-    phone_number: _Line | None = None
-    external_id: _Line | None = None
-    first_name: _Line | None = None
-    last_name: _Line | None = None
+    email: Line | None = None
+    phone_number: Line | None = None
+    external_id: Line | None = None
+    first_name: Line | None = None
+    last_name: Line | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -14,9 +14,8 @@ _RESERVED = re.compile(
     r"@(.+\.)?(example\.(com|net|org)|test\.com|test|example|invalid|localhost)$"
 )
 
-
-# Klaviyo's limit for an address ("Events API overview", Help Center): shorter than that.
-MOST_CHARACTERS = 100
+# Klaviyo wants an address shorter than 100 characters ("Events API overview", Help Center).
+MAX_EMAIL_LENGTH = 99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -90,7 +89,7 @@ def _profile(latest: Latest, customer: Customer, *, email: str | None) -> Profil
 def _address(text: str | None) -> str | None:
     """Return *text* where it has an address's form: shops write "" or "guest" for nobody."""
     has_form = text and re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", text)
-    return text if text and has_form and len(text) < MOST_CHARACTERS else None
+    return text if text and has_form and len(text) <= MAX_EMAIL_LENGTH else None
 
 
 def _same(one: str, other: str | None) -> bool:

@@ -14,7 +14,7 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError, SSLError
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 25
-_MOST_READ = 64 * 1024
+_MAX_READ = 64 * 1024
 
 _MEDIA_TYPE = "application/vnd.api+json"
 _PHONE_POINTER = "/data/attributes/profile/data/attributes/phone_number"
@@ -102,7 +102,7 @@ def _read(response: requests.Response) -> bytes:
     read = bytearray()
     for piece in response.iter_content(8 * 1024):
         read += piece
-        if len(read) >= _MOST_READ:
+        if len(read) >= _MAX_READ:
             break
     return bytes(read)
 

@@ -4,14 +4,14 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from iso4217 import Currency
 
-_MOST_DIGITS = 15
+_MAX_DIGITS = 15
 
 
 def check_amount(name: str, amount: Decimal) -> None:
     """Raise :exc:`ValueError` unless *amount* is finite and below 10^15 either way."""
     # Not abs(): a number such as 1e999999999 would overflow in it.
-    if not amount.is_finite() or (amount and amount.adjusted() >= _MOST_DIGITS):
-        raise ValueError(f"{name} must be an amount below 10^{_MOST_DIGITS}, got {amount!s:.30}")
+    if not amount.is_finite() or (amount and amount.adjusted() >= _MAX_DIGITS):
+        raise ValueError(f"{name} must be an amount below 10^{_MAX_DIGITS}, got {amount!s:.30}")
 
 
 def check_currency(code: str) -> None:

@@ -72,7 +72,7 @@ def log_to_stderr() -> None:
 def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: bool) -> None:
     """Serve the web half at *host*:*port*, and the sender unless *web_only*, until stopped."""
     Store(settings.store).prepare()
-    _check_free(host, port)
+    check_free(host, port)
     # Not forked: a fork of a process with threads can inherit a lock that nobody opens again.
     multiprocessing.set_start_method("spawn", force=True)
     server = Granian(
@@ -102,8 +102,8 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: b
     server.serve()
 
 
-def _check_free(host: str, port: int) -> None:
-    """Raise :exc:`Misconfigured` where somebody listens already.
+def check_free(host: str, port: int) -> None:
+    """Raise :exc:`Misconfigured` where *host*:*port* is not ours to listen at.
 
     The web workers share the port (SO_REUSEPORT), and so would a second proxy: it would be dealt
     half of the requests, under whatever keys it was started with.
@@ -112,7 +112,7 @@ def _check_free(host: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        raise Misconfigured(f"--bind {host}:{port} cannot be had: {error.strerror}") from error
+        raise Misconfigured(f"{host}:{port} cannot be had: {error.strerror}") from error
 
 
 def work(settings: Settings, stop: threading.Event) -> None:

@@ -24,12 +24,6 @@ def _seconds(text: str) -> timedelta:
     return timedelta(seconds=float(text))
 
 
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"\d{1,3}", text):
-        raise ValueError("is a whole number")
-    return int(text)
-
-
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
         raise ValueError("is 1 to 64 letters, digits, dots, dashes and underscores")
@@ -160,9 +154,6 @@ class Settings:
         "",
     )
     prefix: str = _setting(_prefix, "the path of the browser's surface", "/co")
-    proxies: int = _setting(
-        _whole, "how many proxies of yours stand in front and set X-Forwarded-For and -Proto", "0"
-    )
     store: str = _setting(
         _store, "where facts and checkouts are kept", "sqlite:///checkout-proxy-store"
     )

@@ -50,7 +50,7 @@ _CART = msgspec.json.Decoder(Cart)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counter:
+class Surface:
     """What the shop's surface needs of the rest."""
 
     key: str | None = field(repr=False)
@@ -60,32 +60,32 @@ class Counter:
     now: Callable[[], datetime]
 
 
-def blueprint(counter: Counter) -> Blueprint:
+def blueprint(surface: Surface) -> Blueprint:
     """Return the surface for the shop's server, under ``/v1``."""
     routes = Blueprint("shop", __name__, url_prefix="/v1")
     routes.record(lambda setup: setup.app.url_map.converters.update(cart_id=CartIdConverter))
-    routes.before_request(lambda: _check_key(counter.key))
+    routes.before_request(lambda: _check_key(surface.key))
 
     @routes.post("/sessions")
     def new_session() -> tuple[dict[str, str], int, dict[str, str]]:
-        token = _token(counter, _body(_SESSION))
-        expires_at = counter.tokens.expires_at(counter.now()).isoformat(timespec="seconds")
+        token = _token(surface, _body(_SESSION))
+        expires_at = surface.tokens.expires_at(surface.now()).isoformat(timespec="seconds")
         return {"token": token, "expires_at": expires_at}, 201, {"Cache-Control": "no-store"}
 
     @routes.put("/carts/<cart_id:cart_id>")
     def put_cart(cart_id: str) -> tuple[str, int]:
-        about = _about(counter, cart_id)
-        counter.append(CartPushed(cart=_body(_CART), **about))
+        about = _about(surface, cart_id)
+        surface.append(CartPushed(cart=_body(_CART), **about))
         return "", 204
 
     @routes.delete("/carts/<cart_id:cart_id>")
     def delete_cart(cart_id: str) -> tuple[str, int]:
-        counter.append(CartDeleted(**_about(counter, cart_id)))
+        surface.append(CartDeleted(**_about(surface, cart_id)))
         return "", 204
 
     @routes.post("/orders")
     def new_order() -> tuple[dict[str, str], int]:
-        counter.append(_order(counter, _body(_ORDER)))
+        surface.append(_order(surface, _body(_ORDER)))
         return {"status": "accepted"}, 202
 
     return routes
@@ -112,15 +112,15 @@ def _body(decoder: msgspec.json.Decoder[T]) -> T:
     return door.body(decoder, "application/json", most_bytes=MAX_BYTES)
 
 
-def _token(counter: Counter, asked: NewSession) -> str:
+def _token(surface: Surface, asked: NewSession) -> str:
     session = Session(
-        shop=counter.shop,
+        shop=surface.shop,
         cart_id=asked.cart_id,
         customer=asked.customer,
         cart=asked.cart,
         ref=asked.ref,
     )
-    token = counter.tokens.sign(session)
+    token = surface.tokens.sign(session)
     if len(token) > MAX_TOKEN:
         raise Unprocessable(
             f"The token would have {len(token)} characters and may have {MAX_TOKEN}, or the page "
@@ -130,7 +130,7 @@ def _token(counter: Counter, asked: NewSession) -> str:
     return token
 
 
-def _order(counter: Counter, order: NewOrder) -> OrderPlaced:
+def _order(surface: Surface, order: NewOrder) -> OrderPlaced:
     if order.placed_at is not None and not is_sane(order.placed_at):
         raise Unprocessable("placed_at is not of our time.", pointer="/placed_at")
     # An order told twice is one order: the time it was told first counts.
@@ -139,11 +139,11 @@ def _order(counter: Counter, order: NewOrder) -> OrderPlaced:
     return OrderPlaced(
         order_id=str(order.order_id),
         placed_at=order.placed_at,
-        **_fact(counter, order.cart_id) | told_as,
+        **_fact(surface, order.cart_id) | told_as,
     )
 
 
-def _about(counter: Counter, cart_id: str) -> dict[str, Any]:
+def _about(surface: Surface, cart_id: str) -> dict[str, Any]:
     """Return what every fact has, for the cart whose id stands in the request's path."""
     if request.query_string or "\ufffd" in cart_id:
         raise Unprocessable(
@@ -153,13 +153,13 @@ def _about(counter: Counter, cart_id: str) -> dict[str, Any]:
         msgspec.convert(cart_id, CartId)
     except msgspec.ValidationError as error:
         raise Unprocessable(f"The cart's id in the path: {error}.") from error
-    return _fact(counter, cart_id)
+    return _fact(surface, cart_id)
 
 
-def _fact(counter: Counter, cart_id: str) -> dict[str, Any]:
+def _fact(surface: Surface, cart_id: str) -> dict[str, Any]:
     return {
         "id": uuid4().hex,
-        "shop": counter.shop,
+        "shop": surface.shop,
         "cart_id": cart_id,
-        "received_at": counter.now(),
+        "received_at": surface.now(),
     }

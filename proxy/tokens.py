@@ -87,6 +87,7 @@ class Tokens:
     def _verified(self, token: str) -> tuple[Session, datetime]:
         try:
             _check_form(token)
+            # Not its own max_age: that reads a clock, and knows nothing of one that runs ahead.
             session, signed_at = self._serializer.loads(token, return_timestamp=True)
         except BadPayload as error:
             words = f"The token is signed, and what it says is no session: {error.original_error}"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from proxy import checkouts
+from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
 from proxy.facts import (
     Claim,

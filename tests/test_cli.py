@@ -62,7 +62,7 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(store: Path) -> Non
         refused = run("serve", "--bind", address, **environment(store, "http://127.0.0.1:1"))
 
     assert refused.returncode == 1
-    assert f"--bind {address} cannot be had: Address already in use" in refused.stderr
+    assert f"{address} cannot be had: Address already in use" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

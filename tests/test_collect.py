@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.app import static_folder
+from proxy import assets
 from proxy.carts.cart import Cart
 from proxy.collect import MAX_BYTES
 from proxy.facts import Claim, Consent, ConsentState, Customer, StatePosted
@@ -20,7 +20,7 @@ from tests.web import ORIGIN, TOKEN_KEY, Answer, Web, token
 
 Serve = Callable[..., Web]
 
-SNIPPET = (static_folder() / "checkout.js").read_bytes()
+SNIPPET = (assets.folder("static") / "checkout.js").read_bytes()
 VERSION = sha256(SNIPPET).hexdigest()[:16]
 
 
@@ -443,7 +443,7 @@ def test_an_address_of_100_characters_is_longer_than_klaviyo_takes(web: Web) -> 
 
     answer = refused(web, body(email=address))
 
-    assert answer.json()["detail"] == "email must be shorter than 100 characters."
+    assert answer.json()["detail"] == "email must have 99 characters at most."
 
 
 def test_a_field_with_nothing_but_spaces_is_an_empty_field(web: Web) -> None:

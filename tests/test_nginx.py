@@ -185,7 +185,7 @@ class Glass(Client):
 
 
 def proxy_at(store: Path) -> Proxy:
-    env = environment(store, "http://127.0.0.1:9", PROXIES="1")
+    env = environment(store, "http://127.0.0.1:9")
     return Proxy(env, "--workers", "1", "--web-only")
 
 

@@ -167,7 +167,7 @@ def sessions() -> Iterator[str]:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed: its example was not run")
     facts: list[Fact] = []
-    counter = shop.Counter(
+    counter = shop.Surface(
         key="the-shops-key",
         tokens=_TOKENS,
         shop="shop",

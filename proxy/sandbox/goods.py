@@ -77,7 +77,7 @@ GOODS = {
 
 COUPONS = {"TEA10": Decimal("0.10")}
 
-_MOST_OF_ONE = 99
+_MAX_OF_ONE = 99
 _SHIPPING = Decimal("4.90")
 _FREE_SHIPPING_FROM = Decimal("60.00")
 
@@ -111,7 +111,7 @@ class ShopCart:
     def with_quantities(self, quantities: Mapping[str, int]) -> "ShopCart":
         """Return the cart with so many of each product named; zero takes it out."""
         wanted = {**self.quantities, **quantities}
-        kept = {slug: min(count, _MOST_OF_ONE) for slug, count in wanted.items() if count > 0}
+        kept = {slug: min(count, _MAX_OF_ONE) for slug, count in wanted.items() if count > 0}
         return replace(self, version=self.version + 1, quantities=kept)
 
     def with_coupon(self, code: str) -> "ShopCart":

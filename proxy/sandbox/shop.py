@@ -16,7 +16,7 @@ from flask import Flask, Response, abort, redirect, render_template, request, ur
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response as Redirect
 
-from proxy.app import static_folder
+from proxy import assets
 from proxy.sandbox import steps
 from proxy.sandbox.goods import CURRENCY, GOODS, Line, ShopCart
 from proxy.sandbox.steps import Arrival, Known, Post
@@ -224,9 +224,9 @@ def create_shop(
     )
     app = Flask(
         __name__,
-        static_folder=static_folder(),
+        static_folder=assets.folder("static"),
         static_url_path="/static",
-        template_folder=static_folder().parent / "templates",
+        template_folder=assets.folder("templates"),
     )
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     app.jinja_env.filters["euros"] = steps.euros

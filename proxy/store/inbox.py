@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _Step = Callable[[sqlite3.Connection], object]
 
-_MOST_SLOTS = 1024
+_MAX_SLOTS = 1024
 
 
 class Inbox:
@@ -50,10 +50,10 @@ class Inbox:
     def in_free_slot(cls, folder: Path) -> "Inbox":
         """Return the first inbox of *folder* that no living process holds."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for slot in range(_MOST_SLOTS):
+        for slot in range(_MAX_SLOTS):
             if inbox := cls.unless_held(folder / f"inbox-{slot}.db"):
                 return inbox
-        raise Unavailable(f"All {_MOST_SLOTS} inboxes of {folder} are taken.")
+        raise Unavailable(f"All {_MAX_SLOTS} inboxes of {folder} are taken.")
 
     @classmethod
     def unless_held(cls, path: Path) -> "Inbox | None":

@@ -1,6 +1,7 @@
-"""Schema: the tables of both engines; every key begins with the shop, so they shard by shop."""
+"""Schema: the tables; what is about a shop begins its key with it, so that they shard by shop."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Enum,
     Index,
     Integer,
     LargeBinary,
@@ -59,21 +61,9 @@ class Json(TypeDecorator[Any]):
         return None if value is None else self._decoder.decode(value)
 
 
-class Word(TypeDecorator[Any]):
-    """A member of one of our enumerations, as its value."""
-
-    impl = String(32)
-    cache_ok = True
-
-    def __init__(self, kind: Any) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else self.kind(value).value
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else self.kind(value)
+def words(kind: type[StrEnum]) -> Enum:
+    """Return the type of a column that holds a member of *kind*, as its value."""
+    return Enum(kind, native_enum=False, length=32, values_callable=list)
 
 
 # -- what the web half writes ------------------------------------------------------------
@@ -140,12 +130,12 @@ checkouts = Table(
     Column("unique_id", String(255), nullable=False),
     Column("acted_at", Instant, nullable=False),
     Column("settled_at", Instant, nullable=False),
-    Column("status", Word(Status), nullable=False),
+    Column("status", words(Status), nullable=False),
     Column("reason", Text, nullable=False),
     Column("due_at", Instant),
     Column("ordered_at", Instant),
     Column("attempts", Integer, nullable=False),
-    Column("trouble", Word(Trouble)),
+    Column("trouble", words(Trouble)),
     Column("troubled_at", Instant),
     Column("retry_at", Instant),
     Column("latest", Json(Latest), nullable=False),

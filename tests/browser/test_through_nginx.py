@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ledger
     store.migrate()
     with (
         judged_klaviyo() as klaviyo,
-        Proxy(environment(store.folder, klaviyo.url, SETTLE="3", PROXIES="1")) as proxy,
+        Proxy(environment(store.folder, klaviyo.url, SETTLE="3")) as proxy,
         closing(store.book()) as book,
         demo_shop.serve(
             demo_shop.create_shop(
