@@ -54,3 +54,18 @@ def test_an_error_of_the_book_does_not_tell_whom_it_is_about(store: Store, table
 
 def test_only_the_one_who_serves_may_read_the_book(store: Store) -> None:
     assert (store.folder / "checkouts.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_migration_that_ends_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}")
+    with closing(sqlite3.connect(tmp_path / "checkouts.db")) as connection:
+        connection.execute("CREATE TABLE accounts (in_the_way TEXT)")
+        connection.commit()
+    with pytest.raises(SQLAlchemyError):
+        store.migrate()
+    with closing(sqlite3.connect(tmp_path / "checkouts.db")) as connection:
+        connection.execute("DROP TABLE accounts")
+
+    store.migrate()
+
+    assert store.exists

@@ -66,7 +66,7 @@ class Store:
             try:
                 # Alembic writes its version when the last table is made.
                 return connection.execute("SELECT 1 FROM alembic_version").fetchone() is not None
-            except sqlite3.OperationalError:
+            except sqlite3.Error:
                 return False
 
     @property
@@ -82,6 +82,8 @@ class Store:
         config.set_main_option("script_location", "proxy:store/migrations")
         engine = self._engine()
         with engine.begin() as connection:
+            # Else Python's driver commits each table by itself, and a kill leaves half of them.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         engine.dispose()
