@@ -16,6 +16,7 @@ import pytest
 from proxy.errors import Unavailable
 from proxy.facts import CartDeleted
 from proxy.store.inbox import Inbox, Inboxes, Received
+from tests.actors import until
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -118,6 +119,23 @@ def test_pruning_leaves_what_the_sender_has_not_taken_in(folder: Path, inbox: In
     inbox.prune(marks)
 
     assert ids(received(folder)) == ["c"]
+
+
+def test_a_book_that_cannot_be_read_for_a_moment_does_not_end_the_pruning(
+    folder: Path, inbox: Inbox
+) -> None:
+    append(inbox, "a")
+    read = marked(received(folder))
+    failures: list[Exception] = [sqlite3.DatabaseError("malformed"), OSError("gone")]
+
+    def marks() -> dict[str, int]:
+        if failures:
+            raise failures.pop()
+        return read
+
+    inbox.prune_every(0.01, marks)
+
+    until(lambda: not received(folder))
 
 
 def test_pruning_without_a_sender_leaves_everything(folder: Path, inbox: Inbox) -> None:

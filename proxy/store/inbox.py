@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, takewhile
@@ -93,7 +93,7 @@ class Inbox:
         while not self._closed.wait(seconds):
             try:
                 self.prune(marks())
-            except (Unavailable, SQLAlchemyError) as error:
+            except (Unavailable, SQLAlchemyError, sqlite3.Error, OSError) as error:
                 logger.warning("%s cannot be pruned just now: %s", self._path, error)
 
     def close(self) -> None:
@@ -204,6 +204,7 @@ class Inboxes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._connections: dict[tuple[Path, int], sqlite3.Connection] = {}
+        self._unreadable: set[Path] = set()
 
     def after(self, marks: dict[str, int], limit: int) -> list[Received]:
         """Return at most *limit* facts of each inbox that lie after its mark, oldest first."""
@@ -220,7 +221,7 @@ class Inboxes:
         """Remove what was taken in from inboxes whose web worker is gone."""
         for path in self._paths():
             if orphan := Inbox.unless_held(path):
-                with closing(orphan):
+                with closing(orphan), suppress(Unavailable):  # It is logged, and no other suffers.
                     orphan.prune(marks)
 
     def close(self) -> None:
@@ -239,8 +240,11 @@ class Inboxes:
                 return
             rows = connection.execute(_SELECT, (marks.get(inbox, 0), limit)).fetchall()
         except (sqlite3.Error, OSError) as error:
-            logger.error("%s cannot be read: %s", path, error)
+            if path not in self._unreadable:  # once, and not ten times a second
+                logger.error("%s cannot be read: %s", path, error)
+                self._unreadable.add(path)
             return
+        self._unreadable.discard(path)
         yield from (_received(inbox, row) for row in rows)
 
     def _opened(self, path: Path) -> sqlite3.Connection:
