@@ -100,12 +100,12 @@ _GONE_TRIES = 3
 
 
 def public_id(cart_id: str) -> str:
-    """Return *cart_id* as logs and Klaviyo may see it: a hash, where the id is a secret.
+    """Return *cart_id* as logs and Klaviyo may see it: a hash, where it is a secret or an address.
 
     Shopify's cart ids carry the secret that opens the cart after ``?key=`` (shopify.dev, changelog
     "Storefront API cart ID now includes key param").
     """
-    if _SECRET.search(cart_id) or len(cart_id) > 200:
+    if _SECRET.search(cart_id) or "@" in cart_id or len(cart_id) > 200:
         return sha256(cart_id.encode()).hexdigest()[:32]
     return cart_id
 
@@ -190,13 +190,14 @@ def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
 def _take_order(
     checkouts: Sequence[Checkout], order: OrderPlaced, rules: Rules
 ) -> Sequence[Checkout]:
-    at = _ordered_at(order)
+    at = ordered_at(order)
     if not checkouts:
         checkouts = [_begun(checkouts, order, at)]
     return [_ordered(checkout, at, rules) for checkout in checkouts]
 
 
-def _ordered_at(order: OrderPlaced) -> datetime:
+def ordered_at(order: OrderPlaced) -> datetime:
+    """Return until when what was said and put belongs to *order*."""
     if order.placed_at is None:
         return order.received_at
     placed_at = max(order.placed_at, order.received_at - _OLDEST_ORDER)

@@ -144,7 +144,7 @@ def status() -> None:
 
 def _say_if_held(standing: Standing) -> bool:
     """Say why nothing is sent just now; return whether that is so."""
-    if standing.paused_until is None or standing.paused_until < datetime.now(UTC):
+    if standing.paused_until is None or not standing.waits(datetime.now(UTC)):
         return False
     click.secho(
         f"sending waits until {_time(standing.paused_until)}: {standing.reason}", fg="yellow"

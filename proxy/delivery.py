@@ -94,10 +94,7 @@ class Sender:
 
     def step(self) -> None:
         """Do one round: take facts in, send what is due, write down what became of it."""
-        for _ in range(_MAX_BATCHES):
-            if self._take_in() < _BATCH:
-                break
-        self._dispatch()
+        self._dispatch(self._take_in())
         self._gather(_TICK)
         self._prune()
 
@@ -108,25 +105,31 @@ class Sender:
 
     # -- facts --
 
-    def _take_in(self) -> int:
-        received = self._inboxes.after(self._marks, _BATCH)
-        if received:
-            self._book.take_in(received, self._account.rules)
-            self._marks = self._book.marks()
-        return len(received)
+    def _take_in(self) -> datetime:
+        """Take in what was received, and return the moment up to which nothing is unread."""
+        now = self._now()
+        for _ in range(_MAX_BATCHES):
+            received = self._inboxes.after(self._marks, _BATCH)
+            if received:
+                self._book.take_in(received, self._account.rules)
+                self._marks = self._book.marks()
+            if len(received) < _BATCH:
+                return now
+        return min(now, received[-1].received_at)
 
     def _prune(self) -> None:
         if self._now() - self._pruned_at > _PRUNE_EVERY:
-            self._inboxes.prune_orphans(self._marks)
             self._pruned_at = self._now()
+            self._inboxes.prune_orphans(self._marks)
 
     # -- one checkout: cart, event, answer --
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, until: datetime) -> None:
+        """Take up what is due by *until*: for what comes after, an order may lie unread."""
         free = _LANES - len(self._in_flight)
         if free <= 0 or self._is_paused():
             return
-        due = self._book.due(self._account.shop, self._now(), limit=_LANES + free)
+        due = self._book.due(self._account.shop, until, limit=_LANES + free)
         waiting = [checkout for checkout in due if _key(checkout) not in self._in_flight]
         for checkout in waiting[:free]:
             self._in_flight.add(_key(checkout))
@@ -138,8 +141,7 @@ class Sender:
             self._book.set_standing(self._account.shop, Standing())
 
     def _is_paused(self) -> bool:
-        until = self._book.standing(self._account.shop).paused_until
-        return until is not None and self._now() < until
+        return self._book.standing(self._account.shop).waits(self._now())
 
     def _read_cart(self, checkout: Checkout) -> "_Result":
         if checkouts.judged_again(checkout, self._account.rules).due_at is None:
@@ -232,6 +234,8 @@ class Sender:
             return
         if not send or self._is_paused():
             self._found = self._without_ready(self._found)
+        if any(result.event is not None for result in self._found):
+            self._take_in()  # Perhaps the order was told while the cart was read.
         after = self._book.change([result.change for result in self._found])
         found, self._found = self._found, []
         for result, checkout in zip(found, after, strict=True):
@@ -304,9 +308,10 @@ def _standing(answer: Answer, now: datetime) -> Standing | None:
     match answer.verdict:
         case Verdict.ACCOUNT_WAITS:
             wait = answer.wait if answer.wait is not None else timedelta(seconds=1)
-            return Standing(paused_until=now + wait, reason=answer.reason)
+            return Standing(paused_at=now, paused_until=now + wait, reason=answer.reason)
         case Verdict.ACCOUNT_STOPPED:
-            return Standing(paused_until=now + _STOPPED_FOR, reason=answer.reason, stopped=True)
+            until = now + _STOPPED_FOR
+            return Standing(paused_at=now, paused_until=until, reason=answer.reason, stopped=True)
     return None
 
 

@@ -81,6 +81,7 @@ class Slow:
 
     source: CartSource
     gate: Signal = field(default_factory=Signal)
+    meanwhile: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -89,6 +90,7 @@ class Slow:
         try:
             return self.source.fetch(ref)
         finally:
+            self.meanwhile()
             assert self.gate.wait(10)
 
 
@@ -320,7 +322,8 @@ def test_a_correction_is_heard_as_long_as_nothing_was_sent(
     pushing.sender.step()
 
     if not stopped:
-        pushing.book.set_standing("shop", Standing(paused_until=after(5), reason="429"))
+        paused = Standing(paused_at=after(0), paused_until=after(5), reason="429")
+        pushing.book.set_standing("shop", paused)
     pushing.slow.gate.set()
     pushing.sender.run(stop) if stopped else pushing.sender.step()
     assert pushing.klaviyo.requests == ()
@@ -663,3 +666,88 @@ def test_the_address_of_a_cart_that_was_pushed_after_delivery_goes_with_the_orde
     pushing.work()
 
     assert tables_with(pushing.store, "canary") == set()
+
+
+# -- what was accepted counts before anything is sent ------------------------------------
+
+
+def test_a_backlog_is_read_before_what_it_corrects_is_sent(pushing: Scene) -> None:
+    settling = replace(RULES, settle=timedelta(minutes=5))
+    sender = pushing.employ(account(settling))
+    pushing.hear(pushed(0), state(1, email="jane@gmial.com"))
+    pushing.hear(*(deleted(2, f"other-{number}") for number in range(5_000)))
+    pushing.hear(state(3, email=JANE))
+    pushing.clock.minute = 60
+
+    for _ in range(4):
+        sender.step()
+
+    assert pushing.people() == [JANE]
+
+
+def test_an_order_told_while_the_cart_was_read_is_in_time(pushing: Scene) -> None:
+    pushing.hear(pushed(0), state(1, email=JANE))
+    pushing.slow.meanwhile = lambda: pushing.hear(order(2))
+
+    pushing.work()
+
+    assert pushing.people() == []
+    assert pushing.checkout().status is Status.CANCELLED
+
+
+def test_what_was_bought_is_not_what_the_next_visit_is_about_to_buy(pushing: Scene) -> None:
+    pushing.hear(pushed(0), state(1, email=JANE), order(2), state(3, email=JANE))
+
+    pushing.work()
+
+    assert pushing.people() == []
+    assert pushing.book.checkouts("shop", "c-1")[-1].trouble is Trouble.NO_CART
+
+
+def test_the_cart_after_an_order_may_count_its_versions_anew(pushing: Scene) -> None:
+    pushed_again = pushed(3, msgspec.structs.replace(CART, total=Decimal(1), version=1))
+    pushing.hear(pushed(0), order(1), state(2, email=JANE), pushed_again)
+
+    pushing.work()
+
+    assert [event.attributes["value"] for event in pushing.klaviyo.events] == [1]
+
+
+def test_a_cart_put_after_the_order_was_placed_is_the_next_visits(pushing: Scene) -> None:
+    late_order = order(60, placed=1)
+    pushing.hear(pushed(0), pushed(30), state(31, email=JANE), late_order)
+
+    pushing.work()
+
+    assert pushing.people() == [JANE]
+
+
+# -- what is broken holds up nothing else ------------------------------------------------
+
+
+def test_a_clock_that_was_ahead_does_not_stop_the_account_for_ever(pushing: Scene) -> None:
+    pushing.klaviyo.misbehave(Answer(429, retry_after=1))
+    pushing.hear(pushed(0), state(1, email=JANE))
+    pushing.clock.minute = 365 * 24 * 60
+    pushing.work()
+
+    pushing.clock.minute = 2
+    pushing.hear(pushed(0, cart_id="c-2"), state(2, "c-2", email=JOHN))
+    pushing.work()
+
+    assert pushing.people() == [JOHN]
+
+
+def test_an_inbox_that_is_no_database_holds_up_no_other(
+    pushing: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    (pushing.store.folder / "inbox-7.db").write_bytes(b"no database at all" * 1_000)
+    pushing.hear(pushed(0), state(1, email=JANE))
+    pushing.clock.minute = 10
+
+    pushing.work()
+    pushing.work()
+
+    assert pushing.people() == [JANE]
+    unreadable = [text for text in caplog.messages if "inbox-7.db cannot be read" in text]
+    assert len(unreadable) == 1

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
+import sqlalchemy.event
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
@@ -521,7 +523,9 @@ def test_a_change_without_an_attempt_makes_none(book: Book) -> None:
 
 
 def test_an_account_stands_well_until_it_is_told_otherwise(book: Book) -> None:
-    stopped = Standing(paused_until=after(5), reason="Klaviyo answered 401", stopped=True)
+    stopped = Standing(
+        paused_at=after(0), paused_until=after(5), reason="Klaviyo answered 401", stopped=True
+    )
     assert book.standing("shop") == Standing()
 
     book.set_standing("shop", Standing(paused_until=after(1), reason="Klaviyo answered 429"))
@@ -656,3 +660,56 @@ def test_only_its_owner_may_read_the_store(tmp_path: Path) -> None:
 
     assert store.folder.stat().st_mode & 0o077 == 0
     assert (store.folder / "checkouts.db").stat().st_mode & 0o077 == 0
+
+
+# -- large stores ------------------------------------------------------------------------
+
+
+def test_a_batch_of_facts_is_looked_up_and_not_searched_for(store: Store, book: Book) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(*call: Any) -> None:
+        asked.append((call[2], call[3]))
+
+    sqlalchemy.event.listen(book._engine, "before_cursor_execute", note)
+    take_in(book, *(state(n, f"c-{n}", email=JANE) for n in range(3)))
+
+    with closing(sqlite3.connect(store.folder / "checkouts.db")) as connection:
+        plans = [
+            step[3]
+            for statement, values in asked
+            if statement.startswith("SELECT")
+            for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    assert [plan for plan in plans if plan.startswith("SEARCH facts")]
+    assert [plan for plan in plans if plan.startswith("SEARCH checkouts")]
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+
+
+# -- carts that come in backwards --------------------------------------------------------
+
+
+def test_a_cart_that_is_read_late_does_not_replace_the_one_received_after_it(book: Book) -> None:
+    newer, older = (msgspec.structs.replace(CART, total=Decimal(n), version=None) for n in (9, 5))
+    book.take_in([received(pushed(2, newer), inbox="i-2")], RULES)
+
+    book.take_in([received(pushed(1, older))], RULES)
+
+    assert book.cart("shop", "c-1") == newer
+
+
+def test_a_cart_is_not_taken_away_by_what_was_said_before_it(book: Book) -> None:
+    book.take_in([received(pushed(2), inbox="i-2")], RULES)
+
+    book.take_in([received(deleted(1))], RULES)
+
+    assert book.cart("shop", "c-1") == CART
+
+
+def test_what_comes_after_delivery_is_said_to_have_come_after_it(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    change(book, only(book), apply=checkouts.delivered)
+
+    take_in(book, state(1, email=JANE))
+
+    assert book.received("shop", "c-1")[-1].decision == "delivered before this"

@@ -120,15 +120,20 @@ def cart(version: int | None = None, minute: int | None = None) -> Cart:
 def test_the_version_decides_or_else_the_time_or_else_who_came_last(
     new: Cart, old: Cart, *, expected: bool
 ) -> None:
-    assert replaces(new, old) is expected
+    assert replaces(new, old, came_later=True) is expected
+
+
+def test_of_two_carts_that_do_not_say_the_one_that_came_later_counts() -> None:
+    assert not replaces(cart(), cart(), came_later=False)
+    assert replaces(cart(version=2), cart(version=1), came_later=False)
 
 
 def test_two_clocks_of_the_shop_s_are_one_time() -> None:
     berlin = msgspec.json.decode(b'"2026-11-22T13:30:00+01:00"', type=datetime)
     half_past = msgspec.structs.replace(CART, updated_at=berlin)
 
-    assert replaces(half_past, cart(minute=30))
-    assert not replaces(half_past, cart(minute=31))
+    assert replaces(half_past, cart(minute=30), came_later=True)
+    assert not replaces(half_past, cart(minute=31), came_later=True)
 
 
 VERSIONED = st.builds(cart, version=st.integers(-5, 5), minute=st.none() | st.integers(0, 5))
@@ -139,7 +144,7 @@ VERSIONED = st.builds(cart, version=st.integers(-5, 5), minute=st.none() | st.in
 def test_whatever_order_carts_come_in_the_highest_version_stays(carts: list[Cart]) -> None:
     kept = carts[0]
     for new in carts[1:]:
-        kept = new if replaces(new, kept) else kept
+        kept = new if replaces(new, kept, came_later=True) else kept
 
     assert kept.version == max(cart.version for cart in carts if cart.version is not None)
 

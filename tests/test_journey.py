@@ -200,6 +200,7 @@ def test_the_next_visit_after_an_order_is_a_new_event(scene: Scene) -> None:
     scene.event()
 
     scene.shop.order(scene.cart_id)
+    scene.shop.push(scene.cart_id)
     page.say(email="jane@shop-demo.io")
 
     scene.ledger.wait(scene.cart_id, Status.DELIVERED, Status.DELIVERED)

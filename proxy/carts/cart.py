@@ -63,13 +63,13 @@ class Cart(Strict, frozen=True, kw_only=True):
             raise ValueError(f"total must not be negative, got {self.total}")
 
 
-def replaces(new: Cart, old: Cart) -> bool:
-    """Tell whether *new*, which came later, may take the place of *old*."""
+def replaces(new: Cart, old: Cart, *, came_later: bool) -> bool:
+    """Tell whether *new* takes the place of *old*; where neither says, the one that came later."""
     if new.version is not None and old.version is not None:
         return new.version >= old.version
     if new.updated_at is not None and old.updated_at is not None:
         return new.updated_at >= old.updated_at
-    return True
+    return came_later
 
 
 def is_sane(time: datetime) -> bool:

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from proxy import facts
 from proxy.carts.cart import Cart, replaces
-from proxy.checkouts import Checkout, Rules, Status, fold
-from proxy.facts import CartDeleted, CartPushed, Fact
+from proxy.checkouts import Checkout, Rules, Status, fold, ordered_at
+from proxy.facts import CartDeleted, CartPushed, Fact, OrderPlaced
 from proxy.store import schema
 from proxy.store.inbox import Received
 
@@ -43,14 +43,24 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Whether an account may be sent to: not before ``paused_until``, for ``reason``.
+    """Whether an account may be sent to: not between ``paused_at`` and ``paused_until``.
 
     ``stopped`` says that Klaviyo refused us rather than slowed us down: somebody must act.
     """
 
+    paused_at: datetime | None = None
     paused_until: datetime | None = None
     reason: str = ""
     stopped: bool = False
+
+    def waits(self, now: datetime) -> bool:
+        """Tell whether nothing is sent at *now*.
+
+        A pause that has not begun yet was written down under a clock that was ahead.
+        """
+        if self.paused_at is None or self.paused_until is None:
+            return False
+        return self.paused_at <= now < self.paused_until
 
 
 class Book:
@@ -96,7 +106,8 @@ class Book:
     def cart(self, shop: str, cart_id: str) -> Cart | None:
         """Return the last cart that the shop's server pushed."""
         with self._engine.connect() as connection:
-            return _pushed(connection, (shop, cart_id))
+            kept = _kept_cart(connection, (shop, cart_id))
+        return None if kept is None else kept.cart
 
     def change(self, changes: Iterable[Change]) -> list[Checkout]:
         """Apply *changes* to the checkouts as they stand, in one commit; return them after it."""
@@ -218,19 +229,28 @@ class _Folding:
         if not self._keep_cart(fact):
             return "older than the cart that came before: changes nothing"
         self._checkouts[key] = self._changed[key] = after
-        return f"{after[-1].status}: {after[-1].reason}" if after else "kept"
+        if not after:
+            return "kept"
+        if after[-1].status is Status.DELIVERED:
+            return "delivered before this"
+        return f"{after[-1].status}: {after[-1].reason}"
 
     def _keep_cart(self, fact: Fact) -> bool:
         """Keep or remove the cart that *fact* is about, unless it is older than the one we have."""
-        key = fact.shop, fact.cart_id
+        if not isinstance(fact, CartPushed | CartDeleted | OrderPlaced):
+            return True
+        kept = _kept_cart(self._connection, (fact.shop, fact.cart_id))
         match fact:
-            case CartPushed():
-                old = _pushed(self._connection, key)
-                if old is not None and not replaces(fact.cart, old):
-                    return False
+            case CartPushed() if kept is None or _overtakes(fact, kept):
                 _put_cart(self._connection, fact)
-            case CartDeleted():
-                self._connection.execute(_of(schema.carts.delete(), schema.carts, key))
+            case CartDeleted() if kept is None or fact.received_at >= kept.received_at:
+                _drop_cart(self._connection, fact)
+            case OrderPlaced():
+                # What was bought is not what the next visit is about to buy.
+                if kept is not None and kept.received_at <= ordered_at(fact):
+                    _drop_cart(self._connection, fact)
+            case _:
+                return False
         return True
 
     def _note(self, item: Received, decision: str) -> None:
@@ -251,19 +271,29 @@ class _Folding:
 
 def _seen(connection: Connection, received: Sequence[Received]) -> set[tuple[str, str, str]]:
     table = schema.facts
-    key = tuple_(table.c.shop, table.c.cart_id, table.c.id)
-    ids = [(item.shop, item.cart_id, item.id) for item in received]
-    rows = connection.execute(select(table.c.shop, table.c.cart_id, table.c.id).where(key.in_(ids)))
-    return {(row.shop, row.cart_id, row.id) for row in rows}
+    query = select(table.c.shop, table.c.cart_id, table.c.id).where(
+        _among(table, {(item.shop, item.cart_id) for item in received}),
+        table.c.id.in_({item.id for item in received}),
+    )
+    return {(row.shop, row.cart_id, row.id) for row in connection.execute(query)}
 
 
 def _loaded(connection: Connection, keys: set[_CartKey]) -> dict[_CartKey, list[Checkout]]:
     table = schema.checkouts
-    key = tuple_(table.c.shop, table.c.cart_id)
+    query = select(table).where(_among(table, keys)).order_by(table.c.epoch)
     loaded: dict[_CartKey, list[Checkout]] = {}
-    for row in connection.execute(select(table).where(key.in_(keys)).order_by(table.c.epoch)):
+    for row in connection.execute(query):
         loaded.setdefault((row.shop, row.cart_id), []).append(_checkout(row))
     return loaded
+
+
+def _among(table: Any, keys: set[_CartKey]) -> Any:
+    """Return the condition for *keys*, and some more where several shops have one cart id.
+
+    Not a comparison of whole rows: for more than one of them SQLite reads the table to its end.
+    """
+    shops, cart_ids = {shop for shop, _ in keys}, {cart_id for _, cart_id in keys}
+    return table.c.shop.in_(shops) & table.c.cart_id.in_(cart_ids)
 
 
 def _checkout(row: Row[Any]) -> Checkout:
@@ -309,8 +339,17 @@ def _erase_address_of_cart(connection: Connection, key: _CartKey, until: datetim
         connection.execute(_of(update(schema.carts).values(cart=nobodys), schema.carts, key))
 
 
-def _pushed(connection: Connection, key: _CartKey) -> Cart | None:
-    return connection.execute(_of(select(schema.carts.c.cart), schema.carts, key)).scalar()
+def _kept_cart(connection: Connection, key: _CartKey) -> Row[Any] | None:
+    return connection.execute(_of(select(schema.carts), schema.carts, key)).one_or_none()
+
+
+def _overtakes(pushed: CartPushed, kept: Row[Any]) -> bool:
+    return replaces(pushed.cart, kept.cart, came_later=pushed.received_at >= kept.received_at)
+
+
+def _drop_cart(connection: Connection, fact: Fact) -> None:
+    key = fact.shop, fact.cart_id
+    connection.execute(_of(schema.carts.delete(), schema.carts, key))
 
 
 def _put_cart(connection: Connection, fact: CartPushed) -> None:

@@ -164,6 +164,7 @@ accounts = Table(
     "accounts",
     book,
     Column("shop", String(64), primary_key=True),
+    Column("paused_at", Instant),
     Column("paused_until", Instant),
     Column("reason", Text, nullable=False),
     Column("stopped", Boolean, nullable=False),

@@ -83,6 +83,7 @@ def upgrade() -> None:
     op.create_table(
         "accounts",
         sa.Column("shop", sa.String(64), primary_key=True),
+        sa.Column("paused_at", _TIME),
         sa.Column("paused_until", _TIME),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("stopped", sa.Boolean, nullable=False),
