@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 from uuid import uuid4
 
@@ -51,18 +52,28 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--bind", default="127.0.0.1:8000", show_default=True, help="Host and port.")
+@click.option("--bind", default="127.0.0.1:8000", show_default=True, help="IP address and port.")
 @click.option("--workers", default=2, show_default=True, help="Web worker processes.")
 @click.option("--web-only", is_flag=True, help="Leave the sender to `checkout-proxy work`.")
 def serve(bind: str, workers: int, web_only: bool) -> None:
     """Run the web half and the sender."""
-    host, _, port = bind.replace("[", "").replace("]", "").rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
-        raise click.BadParameter(f"{bind!r} is no host:port.", param_hint="--bind")
+    host, port = _address(bind)
     settings = Settings.read(os.environ, need=WEB if web_only else WEB + SENDER)
     server.log_to_stderr()
     _warn_of_short_keys(settings)
-    server.serve(settings, host=host, port=int(port), workers=workers, web_only=web_only)
+    server.serve(settings, host=host, port=port, workers=workers, web_only=web_only)
+
+
+def _address(bind: str) -> tuple[str, int]:
+    host, _, port = bind.rpartition(":")
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+        if not 0 < int(port) < 2**16:
+            raise ValueError(port)
+    except ValueError as error:
+        words = f"{bind!r} is no IP address and port, such as 127.0.0.1:8000 or [::1]:8000."
+        raise click.BadParameter(words, param_hint="--bind") from error
+    return str(address), int(port)
 
 
 def _warn_of_short_keys(settings: Settings) -> None:

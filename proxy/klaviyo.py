@@ -120,7 +120,7 @@ def _judged(response: requests.Response, body: bytes) -> Answer:
     errors = _errors(response, body)
     told: dict[str, Any] = {
         "status": status,
-        "request_id": errors[0].id or None if errors else None,
+        "request_id": errors[0].id if errors else None,
         "reason": f"Klaviyo answered {status}{_words(errors)}",
     }
     if status == 202:
@@ -130,7 +130,7 @@ def _judged(response: requests.Response, body: bytes) -> Answer:
     if status == 401 or (status in _SETUP and errors):
         return Answer(verdict=Verdict.ACCOUNT_STOPPED, **told)
     if 400 <= status < 500 and errors:
-        blames = any(error.source.pointer == _PHONE_POINTER for error in errors)
+        blames = any(error.pointer == _PHONE_POINTER for error in errors)
         return Answer(verdict=Verdict.NEVER, blames_phone_number=blames, **told)
     return Answer(verdict=Verdict.LATER, maybe_received=status >= 500 or status < 300, **told)
 
@@ -178,14 +178,19 @@ def _retry_after(response: requests.Response) -> timedelta | None:
 # -- Klaviyo's words ---------------------------------------------------------------------
 
 
+# Klaviyo promises id and detail; a null must not hide that it refused.
 class _Source(msgspec.Struct):
-    pointer: str = ""
+    pointer: str | None = None
 
 
 class _Error(msgspec.Struct):
-    id: str = ""
-    detail: str = ""
-    source: _Source = msgspec.field(default_factory=_Source)
+    id: str | None = None
+    detail: str | None = None
+    source: _Source | None = None
+
+    @property
+    def pointer(self) -> str:
+        return (self.source and self.source.pointer) or ""
 
 
 class _Errors(msgspec.Struct):
@@ -206,7 +211,7 @@ def _errors(response: requests.Response, body: bytes) -> list[_Error]:
 
 
 def _words(errors: list[_Error]) -> str:
-    told = "; ".join(_redacted(f"{error.detail} ({error.source.pointer})") for error in errors)
+    told = "; ".join(_redacted(f"{error.detail} ({error.pointer})") for error in errors)
     return f": {told}"[:500] if told else ""
 
 

@@ -24,6 +24,13 @@ def _seconds(text: str) -> timedelta:
     return timedelta(seconds=float(text))
 
 
+def _period(text: str) -> timedelta:
+    period = _seconds(text)
+    if not period:
+        raise ValueError("is a number of seconds above zero, such as 86400")
+    return period
+
+
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
         raise ValueError("is 1 to 64 letters, digits, dots, dashes and underscores")
@@ -48,7 +55,8 @@ def _header_value(text: str) -> str:
 
 def _url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    has_form = re.fullmatch(r"https?://[!-~]+", text)
+    if not has_form or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("is an address such as https://a.klaviyo.com")
     return text.rstrip("/")
 
@@ -74,15 +82,26 @@ def _prefix(text: str) -> str:
         raise ValueError(
             "is a path such as /co: small letters, digits, dashes, no slash at its end"
         )
+    if text.split("/")[1] in ("v1", "healthz", "readyz"):
+        raise ValueError(f"is {text}, where the proxy has something else; /co is free")
     return text
 
 
 def _revision(text: str) -> str:
     try:
-        date.fromisoformat(text)
+        # Python reads 20260715 as a date too, and Klaviyo does not.
+        revision = date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
     except ValueError:
-        raise ValueError("is a date such as 2026-07-15") from None
+        revision = None
+    if revision is None:
+        raise ValueError("is a date such as 2026-07-15")
+    if revision < _FIRST_WITH_BACKFILL:
+        raise ValueError(f"is {text}: from {_FIRST_WITH_BACKFILL} on an event can be a backfill")
     return text
+
+
+# Earlier ones refuse an event that is late ("Create Event", Klaviyo's API reference).
+_FIRST_WITH_BACKFILL = date(2026, 4, 15)
 
 
 def _store(text: str) -> str:
@@ -131,7 +150,7 @@ class Settings:
         secret=True,
     )
     token_age: timedelta = _setting(
-        _seconds, "how old a token may be, in seconds; also how old a state may be", "86400"
+        _period, "how old a token may be, in seconds; also how old a state may be", "86400"
     )
     shop_key: str = _setting(
         _header_value, "the bearer key with which the shop's server calls /v1", secret=True
@@ -166,7 +185,7 @@ class Settings:
         _seconds, "how long an event waits after the last state posted, in seconds", "30"
     )
     epoch: timedelta = _setting(
-        _seconds, "after how many seconds without activity a checkout begins anew", "86400"
+        _period, "after how many seconds without activity a checkout begins anew", "86400"
     )
     late: timedelta = _setting(
         _seconds, "from how many seconds on an event is sent without starting a flow", "43200"
@@ -254,8 +273,13 @@ class _Reading:
     def _file(self, name: str, path: str) -> str | None:
         try:
             text = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            self.mistakes.append(f"{name}_FILE cannot be read: {error}")
+        except OSError as error:
+            # What is no path may be the secret itself, put into the wrong variable.
+            what = path if path.startswith("/") else "no file of that name"
+            self.mistakes.append(f"{name}_FILE cannot be read: {what} ({error.strerror})")
+            return None
+        except ValueError:
+            self.mistakes.append(f"{name}_FILE cannot be read: it is no text")
             return None
         if not text:
             self.mistakes.append(f"{name}_FILE is empty: {path}")

@@ -23,8 +23,8 @@ from proxy.wire import Strict
 T = TypeVar("T")
 
 MAX_BYTES = 256 * 1024
-# The page posts its token in a body of 16 KiB, with a good deal beside it.
-MAX_TOKEN = 14_000
+# The page posts its token in a body of 16 KiB, beside an address of the checkout of up to 4,000.
+MAX_TOKEN = 10_500
 
 
 class NewSession(Strict, frozen=True, kw_only=True):

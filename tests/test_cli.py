@@ -66,6 +66,16 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(store: Path) -> Non
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    "bind", ["8000", "localhost:8000", "127.0.0.1:99999", "127.0.0.1:²", "[::1]"]
+)
+def test_an_address_that_is_none_is_said(store: Path, bind: str) -> None:
+    refused = run("serve", "--bind", bind, **environment(store, "http://127.0.0.1:1"))
+
+    assert refused.returncode == 2
+    assert "is no IP address and port, such as 127.0.0.1:8000 or [::1]:8000." in refused.stderr
+
+
 def test_no_second_proxy_shares_the_port_of_the_first(klaviyo: Klaviyo, store: Path) -> None:
     environ = environment(store, klaviyo.url)
     with Proxy(environ) as proxy:

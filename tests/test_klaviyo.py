@@ -113,6 +113,13 @@ def test_klaviyos_words_are_told_without_the_person() -> None:
     assert said.reason == "Klaviyo answered 400: '[address]' or [number] is wrong. (/data)"
 
 
+@pytest.mark.parametrize("error", [{}, {"id": None, "detail": None, "source": None}])
+def test_a_refusal_without_a_word_is_one(error: dict[str, None]) -> None:
+    said = judged(answer(403, json.dumps({"errors": [error]})))
+
+    assert said.verdict is Verdict.ACCOUNT_STOPPED
+
+
 def test_a_refusal_that_comes_in_pieces_is_read_whole() -> None:
     head = f"HTTP/1.1 400 No\r\nContent-Type: {JSON_API}\r\nTransfer-Encoding: chunked\r\n\r\n"
     body = refusal(PHONE).encode()

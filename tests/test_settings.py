@@ -153,6 +153,14 @@ def test_all_mistakes_are_said_at_once() -> None:
         ("KLAVIYO_URL", "file:///etc/passwd", "is an address"),
         ("KLAVIYO_URL", "https://", "is an address"),
         ("REVISION", "latest", "is a date such as 2026-07-15"),
+        ("REVISION", "20260715", "is a date such as 2026-07-15"),
+        ("REVISION", "2026-W29-3", "is a date such as 2026-07-15"),
+        ("REVISION", "2026-02-30", "is a date such as 2026-07-15"),
+        ("REVISION", "2025-10-15", "from 2026-04-15 on an event can be a backfill"),
+        ("EPOCH", "0", "is a number of seconds above zero"),
+        ("TOKEN_AGE", "0.0", "is a number of seconds above zero"),
+        ("PREFIX", "/v1", "where the proxy has something else"),
+        ("KLAVIYO_URL", "https://a klaviyo.com", "is an address"),
         ("METRIC", "m" * 128, "is a name of fewer than 128 characters"),
         ("PROPERTY_NAMES", "all", "is one of both, klaviyo, flat"),
         ("ORIGINS", "*", "and '*' is none"),
@@ -245,6 +253,13 @@ def test_a_file_with_nothing_in_it_is_named(tmp_path: Path) -> None:
     assert mistakes(*SENDER, KLAVIYO_KEY_FILE=str(path)) == [
         f"CHECKOUT_PROXY_KLAVIYO_KEY_FILE is empty: {path}"
     ]
+
+
+def test_a_secret_in_the_place_of_its_file_is_not_told() -> None:
+    [mistake] = mistakes(*SENDER, KLAVIYO_KEY_FILE="pk_secret")
+
+    assert "no file of that name" in mistake
+    assert "pk_secret" not in mistake
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:

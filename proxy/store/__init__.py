@@ -105,3 +105,4 @@ class Store:
 def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # What is erased is overwritten.

@@ -159,6 +159,7 @@ def _created(path: Path) -> sqlite3.Connection:
     # FULL: with NORMAL a power cut was seen to lose hundreds of acknowledged facts.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # What is pruned is overwritten.
     # In one commit, so that the sender never sees half a file.
     connection.execute("BEGIN IMMEDIATE")
     for table in schema.inboxes.sorted_tables:
