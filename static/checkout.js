@@ -26,7 +26,7 @@
   // The browser says which script this is while it is evaluated, and never again.
   const script = document.currentScript;
   const state = {}, lastRead = new WeakMap();
-  let page, latest, pause, retry, memory, acted = Date.now();
+  let page, latest, newest, pause, retry, memory, acted = Date.now();
 
   function start() {
     const queue = window.checkoutProxy;
@@ -158,16 +158,19 @@
 
   function withdraw() {
     latest = undefined;
-    if (!shelf().sent) return;
+    const { sent, parked } = shelf();
+    if (!sent || Object.values(parked).some(isDenial)) return;
     acted = Date.now();
-    // What may have arrived is taken back: once, and with nothing about the shopper.
-    const denial = entry({ token: state.token, consent: "denied" });
-    keep(state.token ? { parked: { [page]: denial } } : { sent: true, parked: {} });
+    // What may have arrived is taken back, with nothing about the shopper, until that is answered.
+    keep({ sent, parked: state.token ? { [page]: entry({ token: state.token, consent: "denied" }) } : {} });
   }
+
+  const isDenial = (entry) => entry.members.consent === "denied";
 
   // The id stays when it is sent again, so that the proxy counts it once. Its time is when the
   // shopper acted, not when the page got round to it: an order may lie between the two.
-  const entry = (members) => ({ members: { id: newId(), ...members }, at: acted, tries: 0, due: 0 });
+  const entry = (members) =>
+    newest = { members: { ...members, id: newId() }, at: acted, tries: 0, due: 0 };
 
   function sendDue(all) {
     clearTimeout(retry);
@@ -176,7 +179,7 @@
     for (const key in parked) {
       if (!(parked[key]?.tries < ATTEMPTS && now - parked[key].at < DAY)) delete parked[key];
     }
-    const ready = Object.entries(parked).filter(([, e]) => !held || e.members.consent === "denied");
+    const ready = Object.entries(parked).filter(([, entry]) => !held || isDenial(entry));
     const due = ready.filter(([, entry]) => all || entry.due <= now);
     for (const [, entry] of due) entry.due = now + 1000 * 4 ** ++entry.tries; // 4, 16, 64, 256 s
     keep({ sent, parked }); // Before it is sent: the page may be gone when the answer comes.
@@ -189,7 +192,10 @@
     say("sent:", members.id, "attempt", tries);
     const answered = ({ status }) => {
       say("answered:", members.id, status);
-      if (status < 500 && status !== 429) free(key, members.id);
+      if (status >= 500 || status === 429) return;
+      free(key, members);
+      // It was slow on its way, and the proxy takes it for newer than what overtook it.
+      if (key === page && members.id !== newest.members.id) repeat();
     };
     fetch(new URL("state", script.src), {
       method: "POST",
@@ -198,6 +204,13 @@
       credentials: "same-origin",
       keepalive: true, // Else the browser drops it when the shopper leaves.
     }).then(quietly(answered), quietly((error) => say("not answered:", members.id, error)));
+  }
+
+  function repeat() {
+    acted = Date.now();
+    const { sent, parked } = shelf();
+    keep({ sent, parked: { ...parked, [page]: entry(newest.members) } });
+    sendDue();
   }
 
   // -- what is kept until it has arrived --------------------------------------------------
@@ -219,11 +232,11 @@
     }
   }
 
-  function free(key, id) {
+  function free(key, { id, consent }) {
     const { sent, parked } = shelf();
     if (parked[key]?.members.id !== id) return; // Something newer was parked meanwhile.
     delete parked[key];
-    keep({ sent, parked });
+    keep({ sent: sent && consent !== "denied", parked });
   }
 
   // -- small things -----------------------------------------------------------------------
