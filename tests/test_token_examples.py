@@ -135,7 +135,7 @@ def test_the_session_shown_is_one_that_the_proxy_reads(mint: Mint) -> None:
 
 
 def test_curl_is_given_a_token_by_the_proxy(sessions: str) -> None:
-    environ = {"PROXY": sessions, "CHECKOUT_PROXY_SHOP_KEY": "the-shops-key"}
+    environ = {"PROXY": sessions, "SHOP_KEY": "the-shops-key"}
 
     answer = json.loads(_run(["bash"], _EXAMPLES["bash"], environ))
 
