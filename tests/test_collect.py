@@ -215,7 +215,7 @@ def test_a_token_of_a_key_that_is_still_listed_holds(serve: Serve) -> None:
 
 
 def test_a_token_older_than_the_shop_allows_is_expired(serve: Serve) -> None:
-    web = serve(TOKEN_AGE="0")
+    web = serve(TOKEN_AGE="0.001")
 
     answer = web.post_state(body())
 

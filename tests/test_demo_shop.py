@@ -2,10 +2,13 @@
 
 import json
 import re
+import socket
+import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import psutil
 import pytest
 
 from proxy.carts.cart import Cart
@@ -190,6 +193,19 @@ def test_the_pages_ask_no_other_server(shopper: Shopper) -> None:
 
 
 # -- what happens ------------------------------------------------------------------------
+
+
+def test_a_browser_that_hangs_up_leaves_no_file_open(shopper: Shopper) -> None:
+    port = int(shopper.url.rpartition(":")[2])
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port)) as browser:
+            browser.sendall(b"GET /static/shop/teapot.svg HTTP/1.1\r\nHost: x\r\n\r\n")
+            browser.recv(1)
+            # Without lingering, the connection is reset rather than closed.
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    assert shopper.get("/static/shop/teapot.svg").content.startswith(b"<svg")
+    until(lambda: not [file for file in psutil.Process().open_files() if "teapot" in file.path])
 
 
 def test_an_address_becomes_an_event_with_the_shops_total(shopper: Shopper) -> None:

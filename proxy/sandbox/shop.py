@@ -231,6 +231,7 @@ def create_shop(
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     app.jinja_env.filters["euros"] = steps.euros
     app.after_request(_keep_to_ourselves)
+    app.after_request(_hold_no_file)
     _Routes(Visits(), neighbours, story, prefix).register(app)
     return app
 
@@ -252,6 +253,19 @@ def serve(app: Flask, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
 class _WithoutAccessLog(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
+
+
+def _hold_no_file(response: Response) -> Response:
+    """Read a file that is to be sent: Werkzeug's server leaves it open where the browser hangs up.
+
+    (``execute`` in werkzeug/serving.py reads from the connection before it closes the response.)
+    """
+    if response.direct_passthrough:
+        content = b"".join(response.iter_encoded())
+        response.close()
+        response.direct_passthrough = False
+        response.set_data(content)
+    return response
 
 
 def _keep_to_ourselves(response: Response) -> Response:
