@@ -1,7 +1,9 @@
 """The browser's surface: what a page posts is kept or refused, and the snippet is served."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -221,6 +223,27 @@ def test_a_token_older_than_the_shop_allows_is_expired(serve: Serve) -> None:
 
     assert (answer.status, answer.code) == (401, "token-expired")
     assert answer.json()["detail"].endswith("load the page again for a new one.")
+
+
+# -- what cannot be kept -----------------------------------------------------------------
+
+
+# In some failures SQLite takes the transaction back by itself, in others it leaves that to us.
+@pytest.mark.parametrize("how", ["ABORT", "ROLLBACK"])
+def test_a_state_that_is_not_on_disk_is_not_accepted(serve: Serve, how: str) -> None:
+    web = serve()
+    assert web.post_state(body(id="before")).status == 202
+    with closing(sqlite3.connect(web.store.folder / "inbox-0.db")) as disk:
+        disk.execute(
+            f"CREATE TRIGGER full BEFORE INSERT ON inbox BEGIN SELECT RAISE({how}, 'full'); END"
+        )
+        refused = web.post_state(body(id="full"))
+        disk.execute("DROP TRIGGER full")
+
+    assert (refused.status, refused.code) == (503, "unavailable")
+    assert refused.headers["Retry-After"] == "5"
+    assert web.post_state(body(id="after")).status == 202
+    assert [fact.id for fact in web.facts()] == ["before", "after"]
 
 
 # -- what is no JSON ---------------------------------------------------------------------
