@@ -18,6 +18,7 @@ from proxy.checkouts import Checkout, Status
 from proxy.errors import Misconfigured, Refused
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
+from proxy.stopping import stop_on_signals
 from proxy.store import Book, Standing, Store
 from proxy.tokens import Session, Tokens
 
@@ -90,7 +91,7 @@ def work() -> None:
     """Run the sender alone."""
     settings = Settings.read(os.environ, need=SENDER)
     server.log_to_stderr()
-    server.work(settings, server.stop_on_signals())
+    server.work(settings, stop_on_signals())
 
 
 @main.command()

@@ -19,7 +19,8 @@ import requests
 from proxy import settings
 from proxy.sandbox import shop
 from proxy.sandbox.klaviyo import Klaviyo
-from proxy.server import check_free, stop_on_signals
+from proxy.server import check_free
+from proxy.stopping import stop_on_signals
 from proxy.store import Store
 from proxy.story import tell
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from multiprocessing.context import SpawnProcess
-from queue import SimpleQueue
 from typing import Any
 
 from flask import Flask
@@ -29,6 +28,7 @@ from proxy.errors import Misconfigured
 from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
+from proxy.stopping import on_stop_signals, stop_on_signals, when_orphaned
 from proxy.store import Book, Store
 
 logger = logging.getLogger(__name__)
@@ -140,29 +140,6 @@ def work(settings: Settings, stop: threading.Event) -> None:
                 logger.info("the sender has stopped")
 
 
-def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    on_stop_signals(stop.set)
-    return stop
-
-
-def on_stop_signals(*acts: Callable[[], object]) -> None:
-    """Call *acts* one after the other, in a thread of its own, when SIGTERM or SIGINT comes."""
-    heard: SimpleQueue[int] = SimpleQueue()
-
-    def wait_and_act() -> None:
-        heard.get()
-        for act in acts:
-            act()
-
-    threading.Thread(target=wait_and_act, daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # A handler interrupts its thread anywhere, even where that holds an event's own lock to
-        # wait for it. This queue may be used there: its put is reentrant, says Python's manual.
-        signal.signal(number, lambda number, _: heard.put(number))
-
-
 class SenderProcess:
     """The sender as a process of its own, started again when it dies."""
 
@@ -203,7 +180,7 @@ def _work_beside(settings: Settings) -> None:
     """Work as a child: until told to stop, or until the parent is gone."""
     log_to_stderr()
     stop = stop_on_signals()
-    _when_orphaned(stop.set)
+    when_orphaned(stop.set)
     work(settings, stop)
 
 
@@ -212,20 +189,8 @@ def web_worker() -> Flask:
 
     It reads the settings from the environment, as under any other WSGI server.
     """
-    _when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
     return create_app()
-
-
-def _when_orphaned(act: Callable[[], object]) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait_and_act() -> None:
-        parent.join()
-        act()
-
-    threading.Thread(target=wait_and_act, daemon=True).start()
 
 
 @contextmanager

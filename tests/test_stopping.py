@@ -1,11 +1,11 @@
-"""Server: what stops it."""
+"""Stopping: a signal is heard wherever it falls."""
 
 import subprocess
 import sys
 
 INTERRUPTED_WAIT = """
 import os, signal
-from proxy.server import stop_on_signals
+from proxy.stopping import stop_on_signals
 
 stop = stop_on_signals()
 with stop._cond:  # as in the instant in which stop.wait() begins

@@ -1,0 +1,43 @@
+"""Stopping: what a process does when it is told to end, or when its parent is gone."""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    on_stop_signals(stop.set)
+    return stop
+
+
+def on_stop_signals(*acts: Callable[[], object]) -> None:
+    """Call *acts* one after the other, in a thread of its own, when SIGTERM or SIGINT comes."""
+    heard: SimpleQueue[int] = SimpleQueue()
+
+    def wait_and_act() -> None:
+        heard.get()
+        for act in acts:
+            act()
+
+    threading.Thread(target=wait_and_act, daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # A handler interrupts its thread anywhere, even where that holds an event's own lock to
+        # wait for it. This queue may be used there: its put is reentrant, says Python's manual.
+        signal.signal(number, lambda number, _: heard.put(number))
+
+
+def when_orphaned(act: Callable[[], object]) -> None:
+    """Call *act* in a thread of its own when the process that spawned this one is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_and_act() -> None:
+        parent.join()
+        act()
+
+    threading.Thread(target=wait_and_act, daemon=True).start()
