@@ -26,7 +26,7 @@
   // The browser says which script this is while it is evaluated, and never again.
   const script = document.currentScript;
   const state = {}, lastRead = new WeakMap();
-  let page, latest, newest, pause, retry, memory, acted = Date.now();
+  let page, latest, pause, retry, memory, acted = Date.now();
 
   function start() {
     const queue = window.checkoutProxy;
@@ -153,24 +153,25 @@
     say("seen:", ...Object.keys(JSON.parse(seen)));
     if (!isSomebody(members)) return say("held back: nobody is known yet");
     // The newest of a page wins; what another page could not send stays.
-    keep({ sent: true, parked: { ...shelf().parked, [page]: entry(members) } });
+    const seenNow = entry(members);
+    keep({ sent: seenNow.members.id, parked: { ...shelf().parked, [page]: seenNow } });
   }
 
   function withdraw() {
     latest = undefined;
     const { sent, parked } = shelf();
-    if (!sent || Object.values(parked).some(isDenial)) return;
+    if (!sent || Object.values(parked).some((entry) => entry.of === sent)) return;
     acted = Date.now();
     // What may have arrived is taken back, with nothing about the shopper, until that is answered.
-    keep({ sent, parked: state.token ? { [page]: entry({ token: state.token, consent: "denied" }) } : {} });
+    const denial = { ...entry({ token: state.token, consent: "denied" }), of: sent };
+    keep({ sent, parked: state.token ? { [page]: denial } : {} });
   }
 
   const isDenial = (entry) => entry.members.consent === "denied";
 
   // The id stays when it is sent again, so that the proxy counts it once. Its time is when the
   // shopper acted, not when the page got round to it: an order may lie between the two.
-  const entry = (members) =>
-    newest = { members: { ...members, id: newId() }, at: acted, tries: 0, due: 0 };
+  const entry = (members) => ({ members: { id: newId(), ...members }, at: acted, tries: 0, due: 0 });
 
   function sendDue(all) {
     clearTimeout(retry);
@@ -188,14 +189,11 @@
     if (ready.length) retry = setTimeout(quietly(sendDue), next - now);
   }
 
-  function post([key, { members, at, tries }]) {
+  function post([key, { members, at, tries, of }]) {
     say("sent:", members.id, "attempt", tries);
     const answered = ({ status }) => {
       say("answered:", members.id, status);
-      if (status >= 500 || status === 429) return;
-      free(key, members);
-      // It was slow on its way, and the proxy takes it for newer than what overtook it.
-      if (key === page && members.id !== newest.members.id) repeat();
+      if (status < 500 && status !== 429) free(key, members.id, of);
     };
     fetch(new URL("state", script.src), {
       method: "POST",
@@ -204,13 +202,6 @@
       credentials: "same-origin",
       keepalive: true, // Else the browser drops it when the shopper leaves.
     }).then(quietly(answered), quietly((error) => say("not answered:", members.id, error)));
-  }
-
-  function repeat() {
-    acted = Date.now();
-    const { sent, parked } = shelf();
-    keep({ sent, parked: { ...parked, [page]: entry(newest.members) } });
-    sendDue();
   }
 
   // -- what is kept until it has arrived --------------------------------------------------
@@ -232,11 +223,11 @@
     }
   }
 
-  function free(key, { id, consent }) {
+  function free(key, id, of) {
     const { sent, parked } = shelf();
     if (parked[key]?.members.id !== id) return; // Something newer was parked meanwhile.
     delete parked[key];
-    keep({ sent: sent && consent !== "denied", parked });
+    keep({ sent: sent === of ? undefined : sent, parked }); // Taken back, unless more was sent since.
   }
 
   // -- small things -----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from proxy import facts
 from proxy.app import create_app
-from proxy.facts import Customer, StatePosted
+from proxy.facts import Consent, Customer, StatePosted
 from proxy.settings import Settings
 from proxy.store import Store
 from proxy.tokens import Session, Tokens
@@ -196,6 +196,16 @@ class Shop:
         }
         assert len(received) == number
         return [fact for fact in received.values() if isinstance(fact, StatePosted)]
+
+    def last_consent(self) -> Consent | None:
+        """Return the consent of what the shopper did last, of all that has arrived by now."""
+        received = [
+            facts.decode(row.kind, row.body)
+            for row in self.host.inboxes.after({}, 10_000)
+            if row.cart_id == self.cart_id
+        ]
+        states = [fact for fact in received if isinstance(fact, StatePosted)]
+        return max(states, key=lambda state: state.acted_at).consent
 
     def assert_silent(self, posts: int = 0) -> None:
         """Fail if the page has posted more than *posts* times, or does within its hour."""

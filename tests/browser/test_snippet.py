@@ -3,12 +3,8 @@
 import base64
 import json
 import re
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -434,84 +430,6 @@ def test_what_has_arrived_is_not_kept_in_the_browser(shop: Shop) -> None:
     shop.page.wait_for_function("!JSON.stringify({...localStorage}).includes('jane')")
 
 
-@pytest.mark.parametrize("correction", [{"email": "jane@shop-demo.io"}, {"consent": "denied"}])
-def test_a_state_that_is_slow_on_its_way_is_not_the_last_word(
-    shop: Shop, page: Page, correction: dict[str, str]
-) -> None:
-    with SlowWay(shop.host.port, holding=b"jane@gmial.com") as way:
-        page.goto(f"http://127.0.0.1:{way.port}{shop.publish(EMAIL)}")
-        enter(page, "E-mail", "jane@gmial.com")
-        shop.later(seconds=1)
-        assert way.holds.wait(10)
-        shop.push(**correction)
-        assert shop.has_posts(1)
-
-        way.go_on.set()
-
-        last = max(shop.states(3), key=lambda state: state.acted_at)
-    assert (last.email, last.consent) == (
-        correction.get("email"),
-        Consent(state=ConsentState.DENIED) if "consent" in correction else None,
-    )
-
-
-class SlowWay:
-    """A way to 127.0.0.1:*port* on which the end of the request with *holding* is held."""
-
-    def __init__(self, port: int, *, holding: bytes) -> None:
-        self._port = port
-        self._holding = holding
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self._ends = [self._server]
-        self._threads: list[threading.Thread] = []
-        self.port = self._server.getsockname()[1]
-        self.holds, self.go_on = threading.Event(), threading.Event()
-
-    def __enter__(self) -> "SlowWay":
-        self._run(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for end in self._ends:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        for end in self._ends:
-            end.close()
-
-    def _run(self, *act: Any) -> None:
-        thread = threading.Thread(target=self._quietly, args=act)
-        self._threads.append(thread)
-        thread.start()
-
-    def _quietly(self, act: Callable[..., None], *ends: socket.socket) -> None:
-        with suppress(OSError):  # One of the ends has hung up.
-            act(*ends)
-
-    def _accept(self) -> None:
-        while True:
-            client, _ = self._server.accept()
-            server = socket.create_connection(("127.0.0.1", self._port))
-            self._ends += [client, server]
-            self._run(self._pass_on, client, server)
-            self._run(self._pass_on, server, client)
-
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
-        while content := one.recv(65_536):
-            if self._holding in content:
-                self._hold(other, content)
-            else:
-                other.sendall(content)
-        other.shutdown(socket.SHUT_WR)
-
-    def _hold(self, server: socket.socket, content: bytes) -> None:
-        server.sendall(content[:-1])
-        self.holds.set()
-        self.go_on.wait(30)
-        server.sendall(content[-1:])
-
-
 # -- consent -----------------------------------------------------------------------------
 
 
@@ -603,6 +521,22 @@ def test_a_withdrawal_that_was_given_up_is_told_by_the_next_page(shop: Shop) -> 
     shop.open(consent="denied")
 
     assert shop.states(2)[1].consent == Consent(state=ConsentState.DENIED)
+
+
+def test_a_second_withdrawal_is_told_although_the_first_was_only_told_now(shop: Shop) -> None:
+    shop.open(email="jane@shop-demo.io", consent="granted")
+    assert shop.has_posts(1)
+    shop.failures = [503, 503]
+    shop.push(consent="denied")
+    assert shop.has_posts(2)
+    shop.open(email="jane@shop-demo.io", consent="granted")
+    shop.later(hours=1)
+    granted, denied = Consent(state=ConsentState.GRANTED), Consent(state=ConsentState.DENIED)
+    until(lambda: shop.last_consent() == granted)
+
+    shop.push(consent="denied")
+
+    until(lambda: shop.last_consent() == denied)
 
 
 def test_a_withdrawal_forgets_what_could_not_be_sent(shop: Shop) -> None:
