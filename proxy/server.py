@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -110,7 +111,8 @@ def check_free(host: str, port: int) -> None:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.create_server((host, port), family=family).close()
+        # "::" is every address, those of IPv4 too.
+        socket.create_server((host, port), family=family, dualstack_ipv6=host == "::").close()
     except OSError as error:
         raise Misconfigured(f"{host}:{port} cannot be had: {error.strerror}") from error
 
@@ -189,8 +191,15 @@ def web_worker() -> Flask:
 
     It reads the settings from the environment, as under any other WSGI server.
     """
-    when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    when_orphaned(_end)
     return create_app()
+
+
+def _end() -> None:
+    """End this process as the parent would have done: asked first, then by force."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_WORKERS_STOP_SECONDS)
+    os._exit(1)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from proxy.errors import Misconfigured
 
@@ -56,9 +56,17 @@ def _header_value(text: str) -> str:
 def _url(text: str) -> str:
     parts = urlsplit(text)
     has_form = re.fullmatch(r"https?://[!-~]+", text)
-    if not has_form or not parts.hostname or parts.query or parts.fragment:
+    if not has_form or not parts.hostname or parts.query or not _has_port(parts):
         raise ValueError("is an address such as https://a.klaviyo.com")
     return text.rstrip("/")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Tell whether the port, if there is one, can be one."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _origins(text: str) -> tuple[str, ...]:

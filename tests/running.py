@@ -150,7 +150,8 @@ class Proxy(Program):
     """
 
     def __init__(self, env: Mapping[str, str], *options: str) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
         command = (sys.executable, "-m", "proxy", "serve", "--bind", self.address, *options)
         ours = {name: text for name, text in os.environ.items() if not _is_foreign(name)}

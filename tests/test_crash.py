@@ -1,6 +1,7 @@
 """Killed at any step: what was acknowledged arrives, and counts once."""
 
 import random
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,7 +174,11 @@ def test_a_web_worker_that_hangs_does_not_hold_up_the_end(klaviyo: Klaviyo, stor
 
 
 def test_nothing_outlives_the_main_process(klaviyo: Klaviyo, store: Path) -> None:
-    with Proxy(environment(store, klaviyo.url)) as proxy:
+    with (
+        Proxy(environment(store, klaviyo.url)) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port)) as half_a_request,
+    ):
+        half_a_request.sendall(b"POST /co/state HTTP/1.1\r\nContent-Length: 9\r\n\r\n{")
         below = children(proxy)
 
         psutil.Process(proxy.pid).kill()

@@ -161,6 +161,7 @@ def test_all_mistakes_are_said_at_once() -> None:
         ("TOKEN_AGE", "0.0", "is a number of seconds above zero"),
         ("PREFIX", "/v1", "where the proxy has something else"),
         ("KLAVIYO_URL", "https://a klaviyo.com", "is an address"),
+        ("KLAVIYO_URL", "https://a.klaviyo.com:99999", "is an address"),
         ("METRIC", "m" * 128, "is a name of fewer than 128 characters"),
         ("PROPERTY_NAMES", "all", "is one of both, klaviyo, flat"),
         ("ORIGINS", "*", "and '*' is none"),
