@@ -693,7 +693,7 @@ def test_a_cart_that_is_read_late_does_not_replace_the_one_received_after_it(boo
     newer, older = (msgspec.structs.replace(CART, total=Decimal(n), version=None) for n in (9, 5))
     book.take_in([received(pushed(2, newer), inbox="i-2")], RULES)
 
-    book.take_in([received(pushed(1, older))], RULES)
+    book.take_in([received(pushed(1.5, older))], RULES)
 
     assert book.cart("shop", "c-1") == newer
 
@@ -701,9 +701,20 @@ def test_a_cart_that_is_read_late_does_not_replace_the_one_received_after_it(boo
 def test_a_cart_is_not_taken_away_by_what_was_said_before_it(book: Book) -> None:
     book.take_in([received(pushed(2), inbox="i-2")], RULES)
 
-    book.take_in([received(deleted(1))], RULES)
+    book.take_in([received(deleted(1.5))], RULES)
 
     assert book.cart("shop", "c-1") == CART
+
+
+def test_under_a_clock_that_was_set_back_carts_count_on(book: Book) -> None:
+    ahead, now = (msgspec.structs.replace(CART, total=Decimal(n), version=None) for n in (5, 9))
+    take_in(book, pushed(60, ahead))
+
+    book.take_in([received(pushed(1, now), 2)], RULES)
+    assert book.cart("shop", "c-1") == now
+    book.take_in([received(pushed(60, ahead), 3), received(deleted(2), 4)], RULES)
+
+    assert book.cart("shop", "c-1") is None
 
 
 def test_what_comes_after_delivery_is_said_to_have_come_after_it(book: Book) -> None:
