@@ -108,6 +108,30 @@ def test_only_the_one_who_serves_may_read_what_shoppers_typed(folder: Path, inbo
     assert set(modes.values()) == {0o600}, modes
 
 
+def test_closing_waits_for_who_is_writing(folder: Path, inbox: Inbox) -> None:
+    append(inbox, "a")
+    with ThreadPoolExecutor(2) as threads:
+        with locked(folder / "inbox-0.db"):
+            writing = threads.submit(append, inbox, "b")
+            until(inbox._group._pen.locked)
+            ending = threads.submit(inbox.close)
+            until(inbox._closed.is_set)
+        writing.result()
+        ending.result()
+
+    assert ids(received(folder)) == ["a", "b"]
+
+
+def test_what_comes_after_closing_is_not_taken(folder: Path, inbox: Inbox) -> None:
+    append(inbox, "a")
+    inbox.close()
+
+    with pytest.raises(Unavailable, match="stopping"):
+        append(inbox, "b")
+
+    assert ids(received(folder)) == ["a"]
+
+
 # -- pruning -----------------------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
 """Group commit: many threads, one transaction, one fsync."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Generic, TypeVar
 
@@ -34,15 +35,21 @@ class GroupCommit(Generic[T]):
         entry = _Entry(content)
         with self._gathering:
             self._gathered.append(entry)
+        with self.pen():
+            if not entry.written:
+                self._write_all()
+        if entry.error is not None:
+            raise entry.error
+
+    @contextmanager
+    def pen(self) -> Iterator[None]:
+        """Hold the pen, so that nothing is written meanwhile, or raise :exc:`Unavailable`."""
         if not self._pen.acquire(timeout=PATIENCE.total_seconds()):
             raise Unavailable("The disk is too slow just now: the fact is not known to be kept.")
         try:
-            if not entry.written:
-                self._write_all()
+            yield
         finally:
             self._pen.release()
-        if entry.error is not None:
-            raise entry.error
 
     def _write_all(self) -> None:
         with self._gathering:

@@ -101,11 +101,16 @@ class Inbox:
         if self._closed.is_set():
             return
         self._closed.set()
-        if self._connection is not None:
-            self._connection.close()
-        os.close(self._lock)
+        # SQLite crashes where a connection is closed under a thread that writes. One that writes
+        # for ever keeps its slot until the process ends.
+        with suppress(Unavailable), self._group.pen():
+            if self._connection is not None:
+                self._connection.close()
+            os.close(self._lock)
 
     def _write(self, steps: Sequence[_Step]) -> None:
+        if self._closed.is_set():
+            raise Unavailable("The proxy is stopping; come back when it is up again.")
         try:
             self._transact(steps)
         except (sqlite3.Error, OSError) as error:
