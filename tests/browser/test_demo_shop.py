@@ -20,6 +20,7 @@ def checkout(demo: Demo, page: Page) -> Iterator[Page]:
     page.goto(demo.url)
     page.get_by_role("button", name="Add to cart: Morning sencha").click()
     page.get_by_role("link", name="To the checkout").click()
+    page.wait_for_url("**/checkout")  # and for its scripts: before them a form is sent as usual
     yield page
     demo.klaviyo.behave()
 
