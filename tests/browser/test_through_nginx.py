@@ -47,6 +47,11 @@ def visitor(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
+def add_to_cart(page: Page, name: str) -> None:
+    page.get_by_role("button", name=f"Add to cart: {name}").click()
+    page.wait_for_url("**/cart")
+
+
 def cart_id_of(page: Page) -> str:
     return next(c["value"] for c in page.context.cookies() if "cart" in c["name"])
 
@@ -56,7 +61,7 @@ def test_three_typings_and_a_lie_are_one_event_to_the_last_with_the_shops_total(
 ) -> None:
     url, ledger = site
     visitor.goto(url)
-    visitor.get_by_role("button", name="Add to cart: Harbour teapot").click()
+    add_to_cart(visitor, "Harbour teapot")
     visitor.goto(f"{url}/checkout")
     total = Decimal(visitor.locator(".sums .total dd").inner_text().strip("€ \u00a0"))
     cart_id = cart_id_of(visitor)
@@ -82,7 +87,7 @@ def test_three_typings_and_a_lie_are_one_event_to_the_last_with_the_shops_total(
 def test_the_shopper_is_told_what_became_of_it(site: tuple[str, Ledger], visitor: Page) -> None:
     url, _ = site
     visitor.goto(url)
-    visitor.get_by_role("button", name="Add to cart: Morning sencha").click()
+    add_to_cart(visitor, "Morning sencha")
     visitor.goto(f"{url}/checkout")
 
     visitor.get_by_label("E-mail").fill("sarah@shop-demo.io")
@@ -97,7 +102,7 @@ def test_an_address_typed_just_before_leaving_arrives(
 ) -> None:
     url, ledger = site
     visitor.goto(url)
-    visitor.get_by_role("button", name="Add to cart: Heron kettle").click()
+    add_to_cart(visitor, "Heron kettle")
     visitor.goto(f"{url}/checkout")
     cart_id = cart_id_of(visitor)
 
@@ -113,7 +118,7 @@ def test_who_types_and_orders_at_once_is_not_reminded_of_the_checkout(
 ) -> None:
     url, ledger = site
     visitor.goto(url)
-    visitor.get_by_role("button", name="Add to cart: Fine strainer").click()
+    add_to_cart(visitor, "Fine strainer")
     visitor.goto(f"{url}/checkout")
     cart_id = cart_id_of(visitor)
 
