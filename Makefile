@@ -4,13 +4,16 @@ PORT ?= 8080
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check wheel lowest lock clean help
+.PHONY: demo test test-slow check wheel lowest lock clean help
 
 demo: .venv/run  ## the whole product, with a demo shop and a stand-in Klaviyo
 	@$(BIN)/checkout-proxy demo --port $(PORT)
 
 test: .venv/dev browser-and-nginx  ## all tests, in four to eight minutes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-slow: .venv/dev browser-and-nginx  ## the tests that take minutes each: soaks, sweeps, whole machines lost
+	$(BIN)/python -m pytest -m slow --timeout 3600
 
 check: .venv/dev  ## lint, types and import contracts
 	$(BIN)/ruff check .
@@ -38,7 +41,7 @@ clean:  ## remove what was installed and built
 	rm -rf .venv build dist
 
 help:  ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile
 
 .PHONY: browser-and-nginx
 browser-and-nginx:
