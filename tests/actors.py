@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import requests
 from openapi_client.models.event_create_query_v2 import EventCreateQueryV2
+from openapi_client.models.events_bulk_create_job import EventsBulkCreateJob
 
 from proxy.checkouts import Checkout, Status
 from proxy.sandbox.klaviyo import Event, Klaviyo
@@ -52,7 +53,8 @@ def judged_klaviyo() -> Iterator[Klaviyo]:
     with Klaviyo(key=KLAVIYO_KEY).serve() as klaviyo:
         yield klaviyo
     for request in klaviyo.requests:
-        EventCreateQueryV2.model_validate_json(request.body)
+        is_bulk = request.path.endswith("bulk-create-jobs")
+        (EventsBulkCreateJob if is_bulk else EventCreateQueryV2).model_validate_json(request.body)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
 """Faults: the ways in which a request to Klaviyo can go wrong, each to be asked for."""
 
+import gzip
 import selectors
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated
+from itertools import chain, repeat
+from typing import Annotated, Literal
 
 import msgspec
 from flask import Response
 from msgspec import Meta
 
-from proxy.sandbox.refusals import Refused
+from proxy.sandbox.refusals import MEDIA_TYPE, Refused
 
 
 class Gate:
@@ -59,7 +62,7 @@ class Answer(_Fault, frozen=True, tag="answer"):
 
     status: Annotated[int, Meta(ge=400, le=599)]
     pointer: str = "/data"
-    retry_after: Annotated[int, Meta(ge=0)] | None = None
+    retry_after: Annotated[int, Meta(ge=0)] | str | None = None
     counted: bool = False
 
 
@@ -74,9 +77,30 @@ class Hang(_Fault, frozen=True, tag="hang"):
 
 
 class Cut(_Fault, frozen=True, tag="cut"):
-    """The connection is closed without an answer, or ``midway`` through one."""
+    """The connection is closed, or ``reset``, without an answer or ``midway`` through one."""
 
     midway: bool = False
+    reset: bool = False
+    counted: bool = False
+
+
+class Trickle(_Fault, frozen=True, tag="trickle"):
+    """An answer that comes byte by byte, with so many seconds between, and has no end."""
+
+    seconds: Annotated[float, Meta(gt=0)] = 1
+    counted: bool = False
+
+
+class Strange(_Fault, frozen=True, tag="strange"):
+    """An answer such as Klaviyo never gives, under *status*.
+
+    It is a page in HTML, JSON that breaks off, 100 MB, as many packed into 100 KB, or an address
+    to ask instead.
+    """
+
+    what: Literal["html", "half-json", "flood", "bomb", "redirect"]
+    status: Annotated[int, Meta(ge=200, le=599)] = 500
+    location: str = "http://169.254.169.254/latest/meta-data"
     counted: bool = False
 
 
@@ -84,7 +108,7 @@ class Challenge(_Fault, frozen=True, tag="challenge"):
     """Cloudflare takes the sender for a robot (klaviyo-api-python#84)."""
 
 
-Fault = Answer | Hang | Cut | Challenge
+Fault = Answer | Hang | Cut | Challenge | Trickle | Strange
 
 
 def meet(fault: Fault, call: Call) -> Response | None:
@@ -99,11 +123,25 @@ def meet(fault: Fault, call: Call) -> Response | None:
             return None
         case Challenge():
             return _page("Just a moment...", 403, {"cf-mitigated": "challenge"})
+        case Trickle():
+            _trickle(fault, call)
+            return None
+        case Strange():
+            return _strange(fault, call)
+
+
+def throttled(retry_after: int) -> Response:
+    """Return the answer to one request too many."""
+    return _answered(Answer(429, retry_after=retry_after))
 
 
 def _answer(fault: Answer, call: Call) -> Response:
     if fault.counted:
         call.process()
+    return _answered(fault)
+
+
+def _answered(fault: Answer) -> Response:
     if fault.status in (502, 504, 524):
         response = _page(f"a.klaviyo.com | {fault.status}", fault.status)
     else:
@@ -126,6 +164,41 @@ def _cut(fault: Cut, call: Call) -> None:
     if fault.midway:
         with suppress(OSError):  # The client left first.
             call.client.sendall(_HALF_A_YES if fault.counted else _HALF_A_NO)
+    if fault.reset:
+        linger = struct.pack("ii", 1, 0)
+        call.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        call.client.close()
+
+
+def _trickle(fault: Trickle, call: Call) -> None:
+    if fault.counted:
+        call.process()
+    with suppress(OSError):  # The client left first.
+        for byte in chain(_ENDLESS, repeat(0x78)):
+            call.client.sendall(bytes([byte]))
+            if not call.gate.wait(call.client, fault.seconds):
+                return
+
+
+_ENDLESS = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 1000000\r\n\r\n"
+
+
+def _strange(fault: Strange, call: Call) -> Response:
+    if fault.counted:
+        call.process()
+    match fault.what:
+        case "redirect":
+            return Response(status=fault.status, headers={"Location": fault.location})
+        case "flood":
+            flood = (b"x" * 1_000_000 for _ in range(100))
+            return Response(flood, fault.status, content_type=MEDIA_TYPE)
+        case "bomb":
+            headers = {"Content-Encoding": "gzip"}
+            bomb = gzip.compress(bytes(100_000_000))
+            return Response(bomb, fault.status, headers, content_type=MEDIA_TYPE)
+        case "half-json":
+            return Response(b'{"errors":[{"id', fault.status, content_type=MEDIA_TYPE)
+    return _page("Something went wrong", fault.status)
 
 
 _HALF_A_YES = b"HTTP/1.1 202 Accepted\r\nContent-Length: 64\r\n\r\n{"

@@ -3,8 +3,9 @@
 import re
 import socket
 import threading
-from collections import Counter, deque
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -18,7 +19,7 @@ from msgspec import Meta
 from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from proxy.sandbox import create_event, faults
+from proxy.sandbox import bulk, create_event, faults, throttle
 from proxy.sandbox.faults import Call, Fault, Gate
 from proxy.sandbox.refusals import MEDIA_TYPE, Refused
 
@@ -63,20 +64,21 @@ class Request:
 
 
 class Klaviyo:
-    """One account, reached with the private key *key*.
+    """One account, reached with the private key *key*, at Klaviyo's limits if *throttled*.
 
     What it received is kept after :meth:`serve` has ended, and it may be served again.
     """
 
-    def __init__(self, *, key: str) -> None:
+    def __init__(self, *, key: str, throttled: bool = True) -> None:
         self.url = ""
         self._key = key
+        self._throttled = throttled
+        self._singles, self._bulks = throttle.single_events(), throttle.bulk_jobs()
         self._changed = threading.Condition()
         self._accepted: list[Event] = []
         self._counted: list[Event] = []
         self._keys: set[tuple[str, str, str]] = set()
         self._requests: list[Request] = []
-        self._minutes: Counter[int] = Counter()
         self._faults: deque[Fault] = deque()
         self._gate = Gate()
         self.app = self._app()
@@ -238,11 +240,16 @@ class Klaviyo:
             self._changed.notify_all()
 
     def _process(self, path: str) -> Response:
+        limit, now = self._bulks if path == _BULK else self._singles, time.time()
+        with self._changed:
+            retry_after = limit.retry_after(now)
+        if retry_after is not None and self._throttled:
+            return faults.throttled(retry_after)
         try:
             response = self._answer(path)
         except Refused as refusal:
             response = refusal.response()
-        response.headers.update(self._rate_limit())
+        response.headers.update(limit.headers(now))
         return response
 
     def _answer(self, path: str) -> Response:
@@ -252,31 +259,48 @@ class Klaviyo:
         match request.method, path:
             case "POST", "events":
                 return self._create_event(revision)
+            case "POST", "event-bulk-create-jobs":
+                return self._create_events(revision)
             case "GET", "accounts":
                 return _json(_ACCOUNTS, content_type=MEDIA_TYPE)
-            case method, "events" | "accounts":
+            case method, "events" | "accounts" | "event-bulk-create-jobs":
                 raise Refused(405, f'Method "{method}" not allowed.')
         raise Refused(404, "The path provided does not exist.")
 
     def _create_event(self, revision: date) -> Response:
-        # Klaviyo's own plugin for Magento 2 still sends application/json.
-        if request.mimetype not in (MEDIA_TYPE, "application/json"):
-            raise Refused(415, f'Unsupported media type "{request.mimetype}" in request.')
+        _check_media_type()
         body, now = request.get_data(), _now()
-        self._record(body, create_event.read(body, revision=revision, now=now), now)
-        # "202 Accepted", without a body ("Create Event", developers.klaviyo.com).
-        response = Response(status=202)
-        del response.headers["Content-Type"]
-        return response
+        event = create_event.read(body, revision=revision, now=now)
+        with self._changed:
+            self._record(body, event, now)
+        return _accepted()
+
+    def _create_events(self, revision: date) -> Response:
+        _check_media_type()
+        now = _now()
+        events = bulk.read(request.get_data(), revision=revision, now=now)
+        with self._changed:
+            self._refuse_repeated([event.key(now) for _, event in events])
+            for body, event in events:
+                self._record(body, event, now)
+        return _accepted()
+
+    def _refuse_repeated(self, keys: Sequence[tuple[str, str, str]]) -> None:
+        """Refuse a bulk in which an event is repeated, or is known already.
+
+        "If a unique_id is repeated for the same profile and metric, the request will fail and no
+        events will be processed" (Bulk Create Events).
+        """
+        if len(set(keys)) < len(keys) or not self._keys.isdisjoint(keys):
+            raise Refused(400, "A unique_id is repeated for the same profile and metric.")
 
     def _record(self, body: bytes, event: create_event.EventAttributes, now: datetime) -> None:
-        with self._changed:
-            status = self._outcome(event, now)
-            entry = Event(received_at=now, status=status, profile=event.profile.data.key, body=body)
-            self._accepted.append(entry)
-            if status is Outcome.COUNTED:
-                self._counted.append(entry)
-            self._changed.notify_all()
+        status = self._outcome(event, now)
+        entry = Event(received_at=now, status=status, profile=event.profile.data.key, body=body)
+        self._accepted.append(entry)
+        if status is Outcome.COUNTED:
+            self._counted.append(entry)
+        self._changed.notify_all()
 
     def _outcome(self, event: create_event.EventAttributes, now: datetime) -> Outcome:
         if event.is_reserved:
@@ -287,20 +311,21 @@ class Klaviyo:
         self._keys.add(key)
         return Outcome.COUNTED
 
-    def _rate_limit(self) -> dict[str, str]:
-        """Return the headers of the steady window: 3,500 requests in a minute.
 
-        The sandbox counts but never throttles by itself ("Rate limits, status codes, and errors").
-        """
-        minute, second = divmod(int(_now().timestamp()), 60)
-        with self._changed:
-            self._minutes[minute] += 1
-            used = self._minutes[minute]
-        return {
-            "RateLimit-Limit": str(_STEADY),
-            "RateLimit-Remaining": str(max(0, _STEADY - used)),
-            "RateLimit-Reset": str(60 - second),
-        }
+_BULK = "event-bulk-create-jobs"
+
+
+def _check_media_type() -> None:
+    # Klaviyo's own plugin for Magento 2 still sends application/json.
+    if request.mimetype not in (MEDIA_TYPE, "application/json"):
+        raise Refused(415, f'Unsupported media type "{request.mimetype}" in request.')
+
+
+def _accepted() -> Response:
+    # "202 Accepted", without a body ("Create Event", developers.klaviyo.com).
+    response = Response(status=202)
+    del response.headers["Content-Type"]
+    return response
 
 
 def run(host: str, port: int, key: str) -> None:
@@ -320,8 +345,6 @@ class _WithoutAccessLog(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
 
-
-_STEADY = 3_500
 
 _ACCOUNTS: Json = {
     "data": [
