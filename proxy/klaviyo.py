@@ -1,4 +1,4 @@
-"""Klaviyo: send one event, and learn whether it is yes, later or never."""
+"""Klaviyo: send events, and learn whether it is yes, later or never."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,10 +10,14 @@ from typing import Any
 import msgspec
 import requests
 from requests.auth import AuthBase
-from urllib3.exceptions import NameResolutionError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
 
+from proxy.deadline import DeadlineAdapter
+
+# Thirty seconds in all: to connect, to agree on keys, and then to send and to read.
 _CONNECT_SECONDS = 5
-_READ_SECONDS = 25
+_EXCHANGE = timedelta(seconds=20)
+_CONNECTIONS = 20
 _MAX_READ = 64 * 1024
 
 _MEDIA_TYPE = "application/vnd.api+json"
@@ -44,14 +48,32 @@ class Answer:
     wait: timedelta | None = None
     maybe_received: bool = False
     blames_phone_number: bool = False
+    budget: "Budget | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many requests an account has left in the steady window, and when that begins anew."""
+
+    remaining: int
+    reset: timedelta
 
 
 class Klaviyo:
-    """A client of the Events API at *url*, under *revision*, with one account's private key."""
+    """A client of the Events API at *url*, under *revision*, with one account's private key.
 
-    def __init__(self, *, url: str, key: str, revision: str) -> None:
-        self._endpoint = f"{url}/api/events"
+    To connect takes ten seconds at most, with TLS, and then *exchange* to send and to read. Of an
+    answer no more than 64 KiB are read.
+    """
+
+    def __init__(
+        self, *, url: str, key: str, revision: str, exchange: timedelta = _EXCHANGE
+    ) -> None:
+        self._url = url
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            adapter = DeadlineAdapter(exchange.total_seconds(), connections=_CONNECTIONS)
+            self._session.mount(scheme, adapter)
         self._session.auth = _KeyAuth(key)
         # Klaviyo's front sets cookies for browsers, and a jar is nothing for several threads.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -59,31 +81,36 @@ class Klaviyo:
             {
                 "User-Agent": "checkout-proxy",
                 "Accept": _MEDIA_TYPE,
+                "Accept-Encoding": "identity",
                 "Content-Type": _MEDIA_TYPE,
                 "revision": revision,
             }
         )
 
     def create_event(self, body: bytes) -> Answer:
-        """Post *body* once and return what came back; this never raises for what Klaviyo does."""
-        try:
-            with self._post(body) as response:
-                return _judged(response, _read(response))
-        except requests.RequestException as error:
-            return _unanswered(error)
+        """Post one event and return what came back; this never raises for what Klaviyo does."""
+        return self._post("/api/events", body)
+
+    def create_events(self, body: bytes) -> Answer:
+        """Post a bulk of events, likewise. Klaviyo takes all of them or refuses all."""
+        return self._post("/api/event-bulk-create-jobs", body)
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
-    def _post(self, body: bytes) -> requests.Response:
-        return self._session.post(
-            self._endpoint,
-            data=body,
-            timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-            allow_redirects=False,
-            stream=True,
-        )
+    def _post(self, path: str, body: bytes) -> Answer:
+        try:
+            with self._session.post(
+                self._url + path,
+                data=body,
+                timeout=_CONNECT_SECONDS,  # The rest is the adapter's.
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return _judged(response, _read(response))
+        except (requests.RequestException, HTTPError) as error:
+            return _unanswered(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +125,16 @@ class _KeyAuth(AuthBase):
 
 
 def _read(response: requests.Response) -> bytes:
-    """Return the answer, or its beginning: one that is larger is no answer of Klaviyo's."""
+    """Return the answer, or its beginning: one that is larger is no answer of Klaviyo's.
+
+    As it came over the wire, not unpacked: nobody asked for it to be packed.
+    """
     read = bytearray()
-    for piece in response.iter_content(8 * 1024):
-        read += piece
-        if len(read) >= _MAX_READ:
+    while len(read) < _MAX_READ:
+        piece = response.raw.read(8 * 1024, decode_content=False)
+        if not piece:
             break
+        read += piece
     return bytes(read)
 
 
@@ -122,6 +153,7 @@ def _judged(response: requests.Response, body: bytes) -> Answer:
         "status": status,
         "request_id": errors[0].id if errors else None,
         "reason": f"Klaviyo answered {status}{_words(errors)}",
+        "budget": _budget(response),
     }
     if status == 202:
         return Answer(verdict=Verdict.DELIVERED, **told)
@@ -139,7 +171,7 @@ def _judged(response: requests.Response, body: bytes) -> Answer:
 _SETUP = frozenset({403, 404, 405, 410, 415})
 
 
-def _unanswered(error: requests.RequestException) -> Answer:
+def _unanswered(error: Exception) -> Answer:
     return Answer(
         verdict=Verdict.LATER,
         reason=f"no answer from Klaviyo: {_kind(error)}",
@@ -147,18 +179,18 @@ def _unanswered(error: requests.RequestException) -> Answer:
     )
 
 
-def _never_connected(error: requests.RequestException) -> bool:
+def _never_connected(error: Exception) -> bool:
     return isinstance(error, requests.ConnectTimeout) or isinstance(
         _cause(error), NewConnectionError
     )
 
 
-def _cause(error: requests.RequestException) -> object:
+def _cause(error: Exception) -> object:
     """Return what urllib3 met, where *error* is about a connection."""
     return getattr(error.args[0] if error.args else None, "reason", None)
 
 
-def _kind(error: requests.RequestException) -> str:
+def _kind(error: Exception) -> str:
     """Return the error's kind in words, without the address and without what was sent."""
     match _cause(error):
         case NameResolutionError():
@@ -173,6 +205,18 @@ def _kind(error: requests.RequestException) -> str:
 def _retry_after(response: requests.Response) -> timedelta | None:
     text = response.headers.get("Retry-After", "")
     return timedelta(seconds=int(text)) if re.fullmatch(r"\d{1,6}", text) else None
+
+
+def _budget(response: requests.Response) -> Budget | None:
+    """Return what the headers say of the steady window (Klaviyo's page on rate limits)."""
+    told = [response.headers.get(f"RateLimit-{name}", "") for name in ("Remaining", "Reset")]
+    if not all(re.fullmatch(r"\d{1,6}", text) for text in told):
+        return None
+    remaining, reset = map(int, told)
+    return Budget(remaining, timedelta(seconds=min(reset, _LONGEST_WINDOW)))
+
+
+_LONGEST_WINDOW = 60
 
 
 # -- Klaviyo's words ---------------------------------------------------------------------

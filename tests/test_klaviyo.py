@@ -1,15 +1,22 @@
 """Klaviyo: what each answer, or the lack of one, means for an event and for the account."""
 
 import json
+import resource
 import socket
+import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from proxy.klaviyo import Answer, Klaviyo, Verdict
+from proxy.klaviyo import Answer, Budget, Klaviyo, Verdict
+from proxy.sandbox.faults import Cut, Fault, Hang, Strange, Trickle
+from proxy.sandbox.klaviyo import Klaviyo as Sandbox
 from tests.running import free_port
 
 JSON_API = "application/vnd.api+json"
@@ -141,6 +148,131 @@ def test_of_an_answer_without_end_only_the_beginning_is_read() -> None:
 
     with answering(pour) as url:
         assert create_event(url).verdict is Verdict.LATER
+
+
+# -- a Klaviyo gone mad ------------------------------------------------------------------
+
+
+@contextmanager
+def asked_of(fault: Fault, *, seconds: float = 20) -> Iterator[Answer]:
+    """Return what is made of a stand-in that meets *fault*."""
+    with (
+        Sandbox(key="pk_1").serve() as sandbox,
+        closing(
+            Klaviyo(
+                url=sandbox.url,
+                key="pk_1",
+                revision="2026-07-15",
+                exchange=timedelta(seconds=seconds),
+            )
+        ) as klaviyo,
+    ):
+        sandbox.misbehave(fault)
+        yield klaviyo.create_event(b"{}")
+        sandbox.behave()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Strange("html"), "Klaviyo answered 500"),
+        (Strange("html", status=200), "Klaviyo answered 200"),
+        (Strange("half-json", status=400), "Klaviyo answered 400"),
+        (Strange("redirect", status=302), "Klaviyo answered 302"),
+        (Strange("redirect", status=307), "Klaviyo answered 307"),
+        (Strange("flood", status=400), "Klaviyo answered 400"),
+        (Strange("bomb", status=400), "Klaviyo answered 400"),
+        (Cut(midway=True), "no answer from Klaviyo: protocol error"),
+        (Cut(midway=True, reset=True), "no answer from Klaviyo: "),
+        (Cut(reset=True), "no answer from Klaviyo: connection error"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_word_of_klaviyos_means_later(fault: Fault, reason: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with asked_of(fault) as said:
+        assert said.verdict is Verdict.LATER
+        assert said.reason.startswith(reason)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    # A hundred megabytes were not taken in (the stand-in's own few are in this process).
+    assert grown < 20_000
+
+
+def test_a_redirect_is_not_followed_to_a_private_address() -> None:
+    asked: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as private:
+        private.settimeout(0)
+        location = f"http://127.0.0.1:{private.getsockname()[1]}/"
+        with (
+            asked_of(Strange("redirect", status=307, location=location)),
+            suppress(BlockingIOError),
+        ):
+            asked.append(private.accept()[0])
+
+    assert asked == []
+
+
+@pytest.mark.parametrize("fault", [Trickle(seconds=0.05), Hang()], ids=["trickle", "hang"])
+def test_an_answer_that_never_ends_is_given_up_in_time(fault: Fault) -> None:
+    began = time.monotonic()
+
+    with asked_of(fault, seconds=1) as said:
+        assert said.verdict is Verdict.LATER
+        assert said.maybe_received
+        assert 0.9 < time.monotonic() - began < 3
+
+
+def test_a_certificate_that_is_over_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = expired(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, tmp_path / "key.pem")
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+                heard.append(secure.recv(65_536))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        said = create_event(f"https://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+
+    assert said.reason == "no answer from Klaviyo: TLS failed"
+    assert [text for text in heard if text] == []
+
+
+def expired(folder: Path) -> Path:
+    """Write a certificate that has ended and its key, and return the certificate."""
+    (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:TRUE")
+    curve = "ec_paramgen_curve:prime256v1"
+    asking = (
+        f"req -newkey ec -pkeyopt {curve} -nodes -subj /CN=127.0.0.1 -keyout key.pem -out asked"
+    )
+    signing = (
+        "x509 -req -in asked -signkey key.pem -days 0 -extfile extensions -out certificate.pem"
+    )
+    for command in (asking, signing):
+        subprocess.run(
+            ["openssl", *command.split()], cwd=folder, check=True, capture_output=True, timeout=30
+        )
+    return folder / "certificate.pem"
+
+
+def test_what_is_left_of_the_minute_is_heard() -> None:
+    said = judged(answer(202, RateLimit_Remaining="12", RateLimit_Reset="34"))
+
+    assert said.budget == Budget(12, timedelta(seconds=34))
+
+
+@pytest.mark.parametrize("reset", ["", "-1", "soon", "1e9"])
+def test_what_makes_no_sense_about_the_minute_is_not(reset: str) -> None:
+    assert judged(answer(202, RateLimit_Remaining="12", RateLimit_Reset=reset)).budget is None
 
 
 def test_where_nobody_listens_nothing_was_received() -> None:
