@@ -413,15 +413,6 @@ def _closed(checkout: Checkout, status: Status, reason: str) -> Checkout:
     return _erased_if_closed(closed)
 
 
-def backoff(attempts: int, jitter: float) -> timedelta:
-    """Return how long to wait after *attempts* failures: full jitter from 5 s to 15 min.
-
-    *jitter* is a random number in [0, 1).
-    """
-    ceiling = min(900.0, 5.0 * 2 ** min(attempts, 10))
-    return timedelta(seconds=5 + jitter * (ceiling - 5))
-
-
 # Three tries for a cart that is gone take half a minute: a replica lags, a shop builds a cart anew.
 _CART_WAITS = {Trouble.NO_CART: (1, 2, 5, 15, 60), Trouble.CART_GONE: (5, 25)}
 

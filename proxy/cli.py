@@ -14,12 +14,13 @@ import msgspec
 
 from proxy import demo as demonstration
 from proxy import server, story
-from proxy.checkouts import Checkout, Status
+from proxy.checkouts import Checkout, Status, public_id
 from proxy.errors import Misconfigured, Refused
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
+from proxy.standing import Standing
 from proxy.stopping import stop_on_signals
-from proxy.store import Book, Standing, Store
+from proxy.store import Book, Store
 from proxy.tokens import Session, Tokens
 
 logger = logging.getLogger(__name__)

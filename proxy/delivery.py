@@ -3,58 +3,46 @@
 import logging
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
-from proxy import checkouts, payload
-from proxy.carts.cart import Cart
-from proxy.carts.source import CartRef, CartSource
-from proxy.checkouts import Checkout, Rules, Trouble, public_id
-from proxy.errors import CartError, CartGone, CartNotReady
-from proxy.identity import Profile, identify
+from proxy import payload
+from proxy.carts.source import CartSource
+from proxy.checkouts import Checkout
+from proxy.enrich import Account, Enricher, NotReady, Ready
 from proxy.klaviyo import Answer, Klaviyo, Verdict
-from proxy.latest import value
-from proxy.payload import Event, PropertyNames
-from proxy.store import Attempt, Book, Change, Inboxes, Standing
+from proxy.lanes import Lanes, gathered
+from proxy.outbox import Batch, Outbox
+from proxy.post import Posted, Poster
+from proxy.standing import Standing
+from proxy.store import Book, Change, CheckoutKey, Inboxes, checkout_key
 
 logger = logging.getLogger(__name__)
-
-_Apply = Callable[[Checkout], Checkout]
 
 _TICK = timedelta(milliseconds=100)
 _BATCH = 500
 # A long backlog must hold up neither what is due nor the end.
 _MAX_BATCHES = 10
-_PRUNE_EVERY = timedelta(seconds=60)
+_PRUNE_SECONDS = 60.0
+_FINISH_SECONDS = 5.0
 
-# What is in flight is in memory only, so this is the most that a crash sends twice (Klaviyo counts
-# it once, by its unique id).
-_LANES = 8
+# By themselves, more than so many due at once would take seconds; but an error of a bulk's is told
+# for all of it.
+_MANY = 100
+_IN_HAND = 3 * payload.MAX_BULK_EVENTS
+_CART_LANES = 8
 
-# A refused key burns nothing, so asking again now and then costs nothing, and a scope that was
-# added at Klaviyo is noticed without a restart.
-_STOPPED_FOR = timedelta(minutes=5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """One shop's account: how its checkouts are judged and how its events look."""
-
-    shop: str
-    rules: Rules
-    late: timedelta
-    metric: str
-    property_names: PropertyNames
+_Result = list[Ready | NotReady] | Posted
 
 
 class Sender:
     """Fold *inboxes* into *book*, and send what is due to *klaviyo* with carts of *source*.
 
-    One thread decides and writes; a few lanes wait for carts and for Klaviyo. Nothing here is
-    remembered that a new sender would not find in the book.
+    One thread decides and writes; lanes wait for carts and for Klaviyo. Nothing here is remembered
+    that a new sender would not find in the book: what is in hand is still due there.
     """
 
     def __init__(
@@ -70,18 +58,23 @@ class Sender:
         self._account = account
         self._inboxes = inboxes
         self._book = book
-        self._source = source
-        self._klaviyo = klaviyo
         self._now = now
-        self._lanes = Lanes(_LANES)
-        self._in_flight: set[tuple[str, datetime]] = set()
-        self._found: list[_Result] = []
+        self._results: SimpleQueue[_Result] = SimpleQueue()
+        self._enricher = Enricher(account, source, now)
+        self._cart_lanes: Lanes[_Result] = Lanes(_CART_LANES, self._results)
+        self._outbox = Outbox(Poster(klaviyo, account.property_names), self._results)
+        self._in_hand: set[CheckoutKey] = set()
+        self._enriching = 0
+        self._unwritten: list[Change] = []
         self._marks = book.marks()
-        self._pruned_at = now()
+        self._standing = self._written = book.standing(account.shop)
+        self._pruned_at = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until *stop* is set, then wait a few seconds for what is in flight."""
-        self._try_again_if_stopped()
+        """Work until *stop* is set, then wait a few seconds for what is on its way."""
+        if self._standing.stopped:
+            # Somebody who starts the sender may have given it another key.
+            self._standing = Standing()
         while not stop.is_set():
             try:
                 self.step()
@@ -90,18 +83,27 @@ class Sender:
                 # the next round begins from there.
                 logger.exception("a round of the sender failed; it goes on with the next")
                 stop.wait(1)
-        self._finish(timedelta(seconds=5))
+        self._finish()
 
     def step(self) -> None:
         """Do one round: take facts in, send what is due, write down what became of it."""
-        self._dispatch(self._take_in())
-        self._gather(_TICK)
+        self._take_up(self._take_in())
+        self._hear(_TICK)
+        self._send()
         self._prune()
 
-    def _finish(self, patience: timedelta) -> None:
-        until = self._now() + patience
-        while self._in_flight and self._now() < until:
-            self._gather(_TICK, send=False)
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is in hand, or would be taken up now."""
+        if self._in_hand or self._unwritten:
+            return True
+        return bool(self._room() and self._book.due(self._account.shop, self._now(), 1))
+
+    def _finish(self) -> None:
+        until = time.monotonic() + _FINISH_SECONDS
+        while self._in_hand and time.monotonic() < until:
+            self._put_back(ready.checkout for ready in self._outbox.clear())
+            self._hear(_TICK)
 
     # -- facts --
 
@@ -118,246 +120,126 @@ class Sender:
         return min(now, received[-1].received_at)
 
     def _prune(self) -> None:
-        if self._now() - self._pruned_at > _PRUNE_EVERY:
-            self._pruned_at = self._now()
+        if time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
+            self._pruned_at = time.monotonic()
             self._inboxes.prune_orphans(self._marks)
 
-    # -- one checkout: cart, event, answer --
+    # -- from due to ready --
 
-    def _dispatch(self, until: datetime) -> None:
+    def _take_up(self, until: datetime) -> None:
         """Take up what is due by *until*: for what comes after, an order may lie unread."""
-        free = _LANES - len(self._in_flight)
-        if free <= 0 or self._is_paused():
+        room = self._room()
+        if room == 0:
             return
-        due = self._book.due(self._account.shop, until, limit=_LANES + free)
-        waiting = [checkout for checkout in due if _key(checkout) not in self._in_flight]
-        for checkout in waiting[:free]:
-            self._in_flight.add(_key(checkout))
-            self._lanes.do(Job(checkout, partial(self._read_cart, checkout)))
+        due = self._book.due(self._account.shop, until, room, without=self._in_hand)
+        if due:
+            pushed = self._book.carts(self._account.shop, {each.cart_id for each in due})
+            for few in _dealt(due, _CART_LANES):
+                work = partial(self._enricher.enrich, few, pushed, in_bulk=len(due) > _MANY)
+                self._cart_lanes.do(work)
+            self._enriching += len(due)
+            self._in_hand.update(map(checkout_key, due))
 
-    def _try_again_if_stopped(self) -> None:
-        # Somebody who starts the sender may have given it another key.
-        if self._book.standing(self._account.shop).stopped:
-            self._book.set_standing(self._account.shop, Standing())
-
-    def _is_paused(self) -> bool:
-        return self._book.standing(self._account.shop).waits(self._now())
-
-    def _read_cart(self, checkout: Checkout) -> "_Result":
-        if checkouts.judged_again(checkout, self._account.rules).due_at is None:
-            return _found(checkout, partial(checkouts.judged_again, rules=self._account.rules))
-        ref = CartRef(
-            shop=checkout.shop, cart_id=checkout.cart_id, snapshot=value(checkout.latest.cart)
-        )
-        try:
-            cart = self._source.fetch(ref)
-        except CartError as error:
-            return self._cartless(checkout, error)
-        return self._ready(checkout, cart)
-
-    def _cartless(self, checkout: Checkout, error: CartError) -> "_Result":
-        if not isinstance(error, CartGone | CartNotReady):
-            return _found(checkout, partial(checkouts.refused, reason=str(error)))
-        trouble = Trouble.CART_GONE if isinstance(error, CartGone) else Trouble.NO_CART
-        wait = checkouts.cart_wait(trouble, checkouts.tries(checkout, trouble))
-        postpone = partial(
-            checkouts.postponed, trouble=trouble, reason=str(error), now=self._now(), wait=wait
-        )
-        return _found(checkout, postpone)
-
-    def _ready(self, checkout: Checkout, cart: Cart) -> "_Result":
-        profile = checkout.addressee or identify(checkout.latest, cart_email=cart.email)
-        if profile.is_nobody:
-            return _found(checkout, partial(checkouts.waiting, reason="waiting for an address"))
-        if profile.is_reserved:
-            reason = "the address is of a domain kept for examples, which Klaviyo drops"
-            return _found(checkout, partial(checkouts.quarantined, reason=reason))
-        event = self._event(checkout, cart, profile)
-        address = partial(checkouts.addressed, seen=checkout, profile=profile)
-        return _Result(checkout, address, event=event)
-
-    def _event(self, checkout: Checkout, cart: Cart, profile: Profile) -> Event:
-        return Event(
-            metric=self._account.metric,
-            profile=profile,
-            cart=cart,
-            cart_id=public_id(checkout.cart_id),
-            checkout_url=cart.checkout_url or value(checkout.latest.checkout_url),
-            unique_id=checkout.unique_id,
-            time=checkout.acted_at,
-            backfill=self._now() - checkout.acted_at > self._account.late,
-        )
-
-    def _send(self, checkout: Checkout, event: Event, *, was_bound: bool) -> "_Result":
-        answers = self._post(event)
-        answer, now = answers[-1], self._now()
-        apply = self._consequence(checkout, answer, now)
-        # A lost answer may have been a yes; but what Klaviyo refuses now it has never taken.
-        if answer.verdict is Verdict.NEVER or not (answer.maybe_received or was_bound):
-            apply = partial(_unbound_after, apply)
-        attempts = tuple(_attempt(answer, now) for answer in answers)
-        return _Result(checkout, apply, attempts=attempts, standing=_standing(answer, now))
-
-    def _post(self, event: Event) -> list[Answer]:
-        """Return Klaviyo's answer, and a second one where it refused only the telephone number."""
-        answer = self._klaviyo.create_event(self._body(event))
-        spared = payload.without_phone_number(event)
-        if not answer.blames_phone_number or spared.profile.is_nobody:
-            return [answer]
-        return [answer, self._klaviyo.create_event(self._body(spared))]
-
-    def _body(self, event: Event) -> bytes:
-        return payload.encode(event, self._account.property_names)
-
-    def _consequence(self, checkout: Checkout, answer: Answer, now: datetime) -> _Apply:
-        match answer.verdict:
-            case Verdict.DELIVERED:
-                return checkouts.delivered
-            case Verdict.NEVER:
-                refuse = partial(checkouts.refused, reason=answer.reason)
-                return partial(checkouts.unless_changed, seen=checkout, apply=refuse)
-            case Verdict.ACCOUNT_STOPPED:
-                return checkouts.held
-        tries = checkouts.tries(checkout, Trouble.KLAVIYO)
-        jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
-        wait = answer.wait if answer.wait is not None else checkouts.backoff(tries + 1, jitter)
-        return partial(
-            checkouts.postponed, trouble=Trouble.KLAVIYO, reason=answer.reason, now=now, wait=wait
-        )
+    def _room(self) -> int:
+        """Return how many checkouts can be taken up now."""
+        if self._standing.waits(self._now()):
+            return 0
+        if self._standing.is_probing:
+            return 0 if self._in_hand else 1
+        free = _IN_HAND - len(self._in_hand)
+        return payload.MAX_BULK_EVENTS if free >= payload.MAX_BULK_EVENTS else 0
 
     # -- what became of it --
 
-    def _gather(self, patience: timedelta, *, send: bool = True) -> None:
-        """Write down in one commit what the lanes found out, and only then send what is ready."""
-        self._found += self._lanes.results(patience)
-        if not self._found:
+    def _hear(self, patience: timedelta) -> None:
+        """Write down in one commit what the lanes found out."""
+        for result in gathered(self._results, patience):
+            if isinstance(result, Posted):
+                self._hear_answer(result)
+            else:
+                self._hear_enriched(result)
+        # What cannot be written now stays to be written in the next round.
+        if self._unwritten:
+            self._book.change(self._unwritten)
+            self._put_back(change.checkout for change in self._unwritten)
+            self._unwritten = []
+        if self._standing != self._written:
+            self._book.set_standing(self._account.shop, self._standing)
+            self._written = self._standing
+
+    def _hear_enriched(self, enriched: Sequence[Ready | NotReady]) -> None:
+        self._enriching -= len(enriched)
+        for each in enriched:
+            if isinstance(each, Ready):
+                self._outbox.put(each)
+            else:
+                self._unwritten.append(Change(checkout=each.checkout, apply=each.apply))
+
+    def _hear_answer(self, posted: Posted) -> None:
+        self._outbox.answered(posted)
+        now = self._now()
+        if posted.must_be_parted:
+            self._outbox.part(posted.batch)
+        else:
+            self._unwritten += posted.changes(now)
+        for line in posted.lines():
+            logger.info("%s", line)
+        self._standing = _standing_after(self._standing, posted.answer, now)
+        if self._standing.waits(now) and self._standing != self._written:
+            logger.error("%s: sending waits: %s", self._account.shop, self._standing.reason)
+
+    # -- sending --
+
+    def _send(self) -> None:
+        """Send what may go now and is still as it was; what changed meanwhile is taken up anew."""
+        if self._standing.waits(self._now()):
+            self._put_back(ready.checkout for ready in self._outbox.clear())
             return
-        if not send or self._is_paused():
-            self._found = self._without_ready(self._found)
-        if any(result.event is not None for result in self._found):
-            self._take_in()  # Perhaps the order was told while the cart was read.
-        after = self._book.change([result.change for result in self._found])
-        found, self._found = self._found, []
-        for result, checkout in zip(found, after, strict=True):
-            self._go_on(result, checkout)
-        for result in found:
-            self._note(result)
+        batches = self._outbox.leaving(more_to_come=self._enriching > 0)
+        unchanged: set[CheckoutKey] = set()
+        try:
+            if batches:
+                self._take_in()  # Perhaps the order was told while the cart was read.
+                unchanged = self._addressed(ready for batch in batches for ready in batch.events)
+        finally:
+            for batch in batches:
+                self._post(batch, unchanged)
 
-    def _without_ready(self, found: "list[_Result]") -> "list[_Result]":
-        """Return what was found out, but for what was ready to be sent: it stays as it was, due."""
-        for result in found:
-            if result.event is not None:
-                self._in_flight.discard(_key(result.checkout))
-        return [result for result in found if result.event is None]
+    def _addressed(self, events: Iterable[Ready]) -> set[CheckoutKey]:
+        """Write down to whom *events* are about to go; return those that nothing has changed."""
+        leaving = list(events)
+        after = self._book.change(
+            [Change(checkout=ready.checkout, apply=ready.address) for ready in leaving]
+        )
+        same = zip(leaving, after, strict=True)
+        return {ready.key for ready, checkout in same if checkout == ready.expected}
 
-    def _go_on(self, result: "_Result", checkout: Checkout) -> None:
-        """Send what is ready and still as it was; what changed meanwhile is taken up anew."""
-        if result.event is None or checkout != result.expected:
-            self._in_flight.discard(_key(checkout))
-            return
-        was_bound = result.checkout.addressee is not None
-        send = partial(self._send, checkout, result.event, was_bound=was_bound)
-        self._lanes.do(Job(checkout, send))
+    def _post(self, batch: Batch, unchanged: set[CheckoutKey]) -> None:
+        going = [ready for ready in batch.events if ready.key in unchanged]
+        self._put_back(ready.checkout for ready in batch.events if ready.key not in unchanged)
+        if going:
+            self._outbox.post(Batch(going, batch.in_bulk))
 
-    def _note(self, result: "_Result") -> None:
-        for attempt in result.attempts:
-            logger.info("%s: %s", result.checkout.unique_id, attempt.reason)
-        if result.standing is not None:
-            logger.error("%s: sending waits: %s", self._account.shop, result.standing.reason)
-            self._book.set_standing(self._account.shop, result.standing)
+    def _put_back(self, checkouts: Iterable[Checkout]) -> None:
+        self._in_hand.difference_update(map(checkout_key, checkouts))
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What a lane found out about a checkout; with an event, that it is ready to be sent."""
-
-    checkout: Checkout
-    apply: _Apply
-    event: Event | None = None
-    attempts: tuple[Attempt, ...] = ()
-    standing: Standing | None = None
-
-    @property
-    def change(self) -> Change:
-        return Change(checkout=self.checkout, apply=self.apply, attempts=self.attempts)
-
-    @property
-    def expected(self) -> Checkout:
-        """The checkout as it stands now, where nothing came in while the lane worked."""
-        return self.apply(self.checkout)
+def _dealt(due: Sequence[Checkout], lanes: int) -> Iterator[Sequence[Checkout]]:
+    """Return *due* in parts of a size that keeps all *lanes* busy and none for long."""
+    size = max(1, len(due) // (4 * lanes))
+    return (due[start : start + size] for start in range(0, len(due), size))
 
 
-def _found(checkout: Checkout, apply: _Apply) -> _Result:
-    """Return what was found out before anything was sent: it holds while nothing else comes in."""
-    return _Result(checkout, partial(checkouts.unless_changed, seen=checkout, apply=apply))
-
-
-def _attempt(answer: Answer, at: datetime) -> Attempt:
-    return Attempt(at=at, status=answer.status, request_id=answer.request_id, reason=answer.reason)
-
-
-def _unbound_after(apply: _Apply, checkout: Checkout) -> Checkout:
-    return checkouts.unbound(apply(checkout))
-
-
-def _key(checkout: Checkout) -> tuple[str, datetime]:
-    return checkout.cart_id, checkout.epoch
-
-
-def _standing(answer: Answer, now: datetime) -> Standing | None:
+def _standing_after(standing: Standing, answer: Answer, now: datetime) -> Standing:
     match answer.verdict:
         case Verdict.ACCOUNT_WAITS:
             wait = answer.wait if answer.wait is not None else timedelta(seconds=1)
-            return Standing(paused_at=now, paused_until=now + wait, reason=answer.reason)
+            return standing.after_throttling(answer.reason, now=now, wait=wait)
         case Verdict.ACCOUNT_STOPPED:
-            until = now + _STOPPED_FOR
-            return Standing(paused_at=now, paused_until=until, reason=answer.reason, stopped=True)
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Something to do about a checkout that makes a lane wait."""
-
-    checkout: Checkout
-    work: Callable[[], _Result]
-
-    def done(self) -> _Result:
-        """Return what came out; a bug makes this one checkout a dead letter, and stops no other."""
-        try:
-            return self.work()
-        except Exception as error:
-            logger.exception("%s cannot be sent", self.checkout.unique_id)
-            reason = f"a bug in the proxy ({type(error).__name__}); the log has it"
-            return _Result(self.checkout, partial(checkouts.refused, reason=reason))
-
-
-class Lanes:
-    """A few daemon threads that do jobs and keep what came out until it is asked for.
-
-    Daemons, unlike an executor's threads: one that waits for Klaviyo must not hold up the end.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._results: SimpleQueue[_Result] = SimpleQueue()
-        for _ in range(count):
-            threading.Thread(target=self._work, daemon=True).start()
-
-    def do(self, job: Job) -> None:
-        """Do *job* on a lane that is free."""
-        self._jobs.put(job)
-
-    def results(self, patience: timedelta) -> list[_Result]:
-        """Return what was done, after waiting *patience* at most for the first."""
-        done: list[_Result] = []
-        try:
-            done.append(self._results.get(timeout=patience.total_seconds()))
-            while True:
-                done.append(self._results.get_nowait())
-        except Empty:
-            return done
-
-    def _work(self) -> None:
-        while True:
-            self._results.put(self._jobs.get().done())
+            return standing.after_refusal(answer.reason, now=now)
+    if standing.waits(now):
+        return standing  # It was on its way before the pause, and says nothing about it.
+    if answer.verdict is Verdict.LATER:
+        jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
+        return standing.after_failure(answer.reason, now=now, jitter=jitter)
+    return Standing()

@@ -1,6 +1,6 @@
-"""Payload: a checkout and its cart as the body of Klaviyo's Create Event, within its limits."""
+"""Payload: checkouts and their carts as Klaviyo takes them, alone or in bulk, in its limits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,6 +18,8 @@ from proxy.money import rounded
 MAX_BYTES = 5_000_000
 MAX_STRING_BYTES = 100_000
 MAX_ARRAY_ITEMS = 4_000
+# Of one request of Bulk Create Events, the same source.
+MAX_BULK_EVENTS = 1_000
 
 Json = dict[str, Any]
 
@@ -50,15 +52,35 @@ def encode(event: Event, names: PropertyNames = PropertyNames.BOTH) -> bytes:
     Amounts are written as JSON numbers with the currency's own decimals, never through a float.
     What had to be trimmed is named in the property ``trimmed``.
     """
-    properties = _properties(event, names)
-    _shorten(properties)
-    body = _written(event, properties)
-    for trim in _TRIMS:
-        if len(body) <= MAX_BYTES:
-            break
-        trim(properties)
-        body = _written(event, properties)
-    return body
+    return _trimmed(event, names, _envelope, MAX_BYTES)
+
+
+def bulk_entry(event: Event, names: PropertyNames = PropertyNames.BOTH) -> bytes:
+    """Return *event* as an entry of :func:`bulk`, trimmed like :func:`encode`."""
+    return _trimmed(event, names, _bulk_envelope, MAX_BYTES - _BULK_OVERHEAD)
+
+
+def bulk(entries: Sequence[bytes]) -> bytes:
+    """Return the body of ``POST /api/event-bulk-create-jobs`` with *entries* in it."""
+    listed = [msgspec.Raw(entry) for entry in entries]
+    attributes = {"events-bulk-create": {"data": listed}}
+    return _ENCODER.encode({"data": {"type": "event-bulk-create-job", "attributes": attributes}})
+
+
+# The bulk's own envelope, and a comma.
+_BULK_OVERHEAD = 200
+
+
+def bulks(sizes: Sequence[int]) -> Iterator[slice]:
+    """Return how entries of *sizes* bytes go into as few bulks as Klaviyo's limits allow."""
+    start = total = 0
+    for place, size in enumerate(sizes):
+        if place - start == MAX_BULK_EVENTS or total + size + 1 > MAX_BYTES - _BULK_OVERHEAD:
+            yield slice(start, place)
+            start, total = place, 0
+        total += size + 1
+    if start < len(sizes):
+        yield slice(start, len(sizes))
 
 
 def without_phone_number(event: Event) -> Event:
@@ -69,26 +91,49 @@ def without_phone_number(event: Event) -> Event:
 # -- the envelope ------------------------------------------------------------------------
 
 
-def _written(event: Event, properties: Json) -> bytes:
-    return _ENCODER.encode(_envelope(event, properties))
+def _trimmed(event: Event, names: PropertyNames, envelope: "_Envelope", most_bytes: int) -> bytes:
+    properties = _properties(event, names)
+    _shorten(properties)
+    body = _ENCODER.encode(envelope(event, properties))
+    for trim in _TRIMS:
+        if len(body) <= most_bytes:
+            break
+        trim(properties)
+        body = _ENCODER.encode(envelope(event, properties))
+    return body
 
+
+_Envelope = Callable[[Event, Json], Json]
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def _envelope(event: Event, properties: Json) -> Json:
-    attributes: Json = {
+    attributes = _attributes(event, properties)
+    attributes["profile"] = _profile(event.profile)
+    if event.backfill:
+        attributes["backfill"] = True
+    return {"data": {"type": "event", "attributes": attributes}}
+
+
+def _bulk_envelope(event: Event, properties: Json) -> Json:
+    """Return the entry of a bulk, in which the profile and ``backfill`` stand beside the event."""
+    events = [{"type": "event", "attributes": _attributes(event, properties)}]
+    attributes: Json = {"profile": _profile(event.profile), "events": {"data": events}}
+    if event.backfill:
+        attributes["backfill"] = True
+    return {"type": "event-bulk-create", "attributes": attributes}
+
+
+def _attributes(event: Event, properties: Json) -> Json:
+    return {
         "properties": properties,
         "metric": {"data": {"type": "metric", "attributes": {"name": event.metric}}},
-        "profile": {"data": {"type": "profile", "attributes": _profile(event.profile)}},
         "time": event.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "value": rounded(event.cart.total, event.cart.currency),
         "value_currency": event.cart.currency,
         "unique_id": event.unique_id,
     }
-    if event.backfill:
-        attributes["backfill"] = True
-    return {"data": {"type": "event", "attributes": attributes}}
 
 
 def _profile(profile: Profile) -> Json:
@@ -101,7 +146,8 @@ def _profile(profile: Profile) -> Json:
         "last_name": profile.last_name,
         "locale": profile.locale,
     }
-    return {name: value for name, value in attributes.items() if value}
+    named = {name: value for name, value in attributes.items() if value}
+    return {"data": {"type": "profile", "attributes": named}}
 
 
 # -- the properties ----------------------------------------------------------------------

@@ -24,13 +24,14 @@ from proxy.carts.pushed import PushedCarts
 from proxy.carts.signed import SignedCarts
 from proxy.carts.source import CartSource
 from proxy.checkouts import ConsentMode, Rules
-from proxy.delivery import Account, Sender
+from proxy.delivery import Sender
+from proxy.enrich import Account
 from proxy.errors import Misconfigured
 from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
 from proxy.stopping import on_stop_signals, stop_on_signals, when_orphaned
-from proxy.store import Book, Store
+from proxy.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
                     _account(settings),
                     inboxes=inboxes,
                     book=book,
-                    source=_source(settings, book),
+                    source=_source(settings),
                     klaviyo=_klaviyo(settings),
                     now=lambda: datetime.now(UTC),
                 )
@@ -244,8 +245,8 @@ def _account(settings: Settings) -> Account:
     )
 
 
-def _source(settings: Settings, book: Book) -> CartSource:
-    return SignedCarts() if settings.carts == "signed" else PushedCarts(book.cart)
+def _source(settings: Settings) -> CartSource:
+    return SignedCarts() if settings.carts == "signed" else PushedCarts()
 
 
 def _klaviyo(settings: Settings) -> Klaviyo:

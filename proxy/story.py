@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from proxy.checkouts import Checkout, Status
-from proxy.store import Attempt, Book, Standing
+from proxy.standing import Standing
+from proxy.store import Attempt, Book
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

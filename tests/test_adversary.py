@@ -25,7 +25,8 @@ from proxy.carts.pushed import PushedCarts
 from proxy.carts.signed import SignedCarts
 from proxy.carts.source import CartRef, CartSource
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
-from proxy.delivery import Account, Sender
+from proxy.delivery import Sender
+from proxy.enrich import Account
 from proxy.facts import (
     Customer,
     Fact,
@@ -36,7 +37,8 @@ from proxy.latest import Latest
 from proxy.payload import Event, PropertyNames, encode
 from proxy.sandbox.faults import Answer, Cut, Hang
 from proxy.sandbox.klaviyo import Klaviyo
-from proxy.store import Book, Inbox, Standing, Store
+from proxy.standing import Standing
+from proxy.store import Book, Inbox, Store
 from tests.actors import judged_klaviyo
 from tests.said import (
     CART,
@@ -153,7 +155,7 @@ def scene(folder: Path, *, signed: bool = False) -> Iterator[Scene]:
         closing(store.inbox()) as inbox,
         closing(Client(url=klaviyo.url, key=KEY, revision="2026-07-15")) as client,
     ):
-        slow = Slow(SignedCarts() if signed else PushedCarts(book.cart))
+        slow = Slow(SignedCarts() if signed else PushedCarts())
         employ = partial(
             Sender, inboxes=inboxes, book=book, source=slow, klaviyo=client, now=clock.now
         )
@@ -323,7 +325,7 @@ def test_a_correction_is_heard_as_long_as_nothing_was_sent(
 
     if not stopped:
         paused = Standing(paused_at=after(0), paused_until=after(5), reason="429")
-        pushing.book.set_standing("shop", paused)
+        pushing.sender._standing = paused  # as an answer about another event would have it
     pushing.slow.gate.set()
     pushing.sender.run(stop) if stopped else pushing.sender.step()
     assert pushing.klaviyo.requests == ()

@@ -32,7 +32,8 @@ from proxy.facts import (
     Fact,
 )
 from proxy.identity import Profile
-from proxy.store import Attempt, Book, Change, Standing, Store, schema
+from proxy.standing import Standing
+from proxy.store import Attempt, Book, Change, Store, schema
 from proxy.store.inbox import Received
 from tests.said import CART, JANE, NOON, TEA, after, deleted, order, pushed, replay, state
 

@@ -28,16 +28,15 @@ EMPTY = Cart(currency="EUR", total=Decimal(0), items=())
 
 def pushed(cart: Cart | None) -> Cart:
     """Return what the source of pushed carts makes of *cart*."""
-    carts = {} if cart is None else {("shop", "c-1"): cart}
-    source: CartSource = PushedCarts(lambda shop, cart_id: carts.get((shop, cart_id)))
+    source: CartSource = PushedCarts()
     # A snapshot is not this source's business.
-    return source.fetch(CartRef(shop="shop", cart_id="c-1", snapshot=EMPTY))
+    return source.fetch(CartRef(shop="shop", cart_id="c-1", snapshot=EMPTY, pushed=cart))
 
 
 def signed(cart: Cart | None) -> Cart:
     """Return what the source of signed carts makes of *cart*."""
     source: CartSource = SignedCarts()
-    return source.fetch(CartRef(shop="shop", cart_id="c-1", snapshot=cart))
+    return source.fetch(CartRef(shop="shop", cart_id="c-1", snapshot=cart, pushed=EMPTY))
 
 
 @pytest.mark.parametrize("fetch", [pushed, signed])

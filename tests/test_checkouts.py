@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from proxy import checkouts
+from proxy.backoff import backoff
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
 from proxy.facts import (
@@ -951,12 +952,12 @@ JITTER = st.floats(0, 1, exclude_max=True)
 
 @given(st.integers(0, 10_000), JITTER)
 def test_the_wait_for_klaviyo_is_from_5_seconds_to_15_minutes(attempts: int, jitter: float) -> None:
-    assert timedelta(seconds=5) <= checkouts.backoff(attempts, jitter) <= timedelta(minutes=15)
+    assert timedelta(seconds=5) <= backoff(attempts, jitter) <= timedelta(minutes=15)
 
 
 @given(st.integers(0, 20))
 def test_the_wait_for_klaviyo_is_spread_over_all_of_its_range(attempts: int) -> None:
-    shortest, longest = (checkouts.backoff(attempts, jitter) for jitter in (0, 0.999_999))
+    shortest, longest = (backoff(attempts, jitter) for jitter in (0, 0.999_999))
 
     assert shortest == timedelta(seconds=5)
     assert longest >= timedelta(seconds=min(899, 4.99 * 2**attempts))

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.carts.cart import Cart
 from proxy.sandbox.shop import TROUBLES, create_shop, serve
-from proxy.store import Standing
+from proxy.standing import Standing
 from proxy.story import Story
 from proxy.tokens import Tokens
 from tests.actors import SHOP_KEY, TOKEN_KEYS, until

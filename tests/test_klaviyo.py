@@ -17,6 +17,7 @@ import pytest
 from proxy.klaviyo import Answer, Budget, Klaviyo, Verdict
 from proxy.sandbox.faults import Cut, Fault, Hang, Strange, Trickle
 from proxy.sandbox.klaviyo import Klaviyo as Sandbox
+from tests.actors import until
 from tests.running import free_port
 
 JSON_API = "application/vnd.api+json"
@@ -261,6 +262,8 @@ def expired(folder: Path) -> Path:
         subprocess.run(
             ["openssl", *command.split()], cwd=folder, check=True, capture_output=True, timeout=30
         )
+    made = time.time()
+    until(lambda: time.time() > made + 1.5)  # It ends with the second in which it was made.
     return folder / "certificate.pem"
 
 

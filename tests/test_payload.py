@@ -587,3 +587,33 @@ def test_whatever_the_size_klaviyo_takes_it(
 
     assert len(body) <= payload.MAX_BYTES
     assert judged(body).value_currency == "EUR"
+
+
+# -- in bulk -----------------------------------------------------------------------------
+
+
+@given(sizes=st.lists(st.integers(1, 3_000_000) | st.integers(1, 2_000), max_size=1_500))
+def test_bulks_keep_within_klaviyos_limits_and_leave_nobody_out(sizes: list[int]) -> None:
+    parts = list(payload.bulks(sizes))
+
+    assert [size for part in parts for size in sizes[part]] == sizes
+    for part in parts:
+        assert 1 <= len(sizes[part]) <= 1_000
+        assert len(payload.bulk([b"1" * size for size in sizes[part]])) <= 5_000_000
+
+
+def test_no_bulk_could_have_taken_one_more() -> None:
+    assert len(list(payload.bulks([1_200] * 2_000))) == 2
+    assert len(list(payload.bulks([10_000] * 2_000))) == 5
+
+
+def test_the_largest_event_goes_into_a_bulk_by_itself() -> None:
+    item = LineItem(
+        product_id=1, name="T" * 90_000, quantity=Decimal(1), unit_price=Decimal(1), sku="x" * 9_000
+    )
+    huge = cart(items=(item,) * 99)
+
+    entry = payload.bulk_entry(replace(EVENT, cart=huge))
+
+    assert len(entry) > 1_000_000
+    assert len(payload.bulk([entry])) <= 5_000_000

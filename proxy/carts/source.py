@@ -9,11 +9,15 @@ from proxy.errors import CartGone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CartRef:
-    """Which cart is asked for, all of it out of a verified token."""
+    """Which cart is asked for, and what the shop's server has said of it.
+
+    ``snapshot`` comes out of the newest verified token, ``pushed`` is the last cart put.
+    """
 
     shop: str
     cart_id: str = field(repr=False)
     snapshot: Cart | None = field(default=None, repr=False)
+    pushed: Cart | None = field(default=None, repr=False)
 
 
 class CartSource(Protocol):

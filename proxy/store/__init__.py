@@ -11,10 +11,19 @@ from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event
 
 from proxy.errors import Misconfigured
-from proxy.store.book import Attempt, Book, Change, Standing
+from proxy.store.book import Attempt, Book, Change, CheckoutKey, checkout_key
 from proxy.store.inbox import Inbox, Inboxes
 
-__all__ = ["Attempt", "Book", "Change", "Inbox", "Inboxes", "Standing", "Store"]
+__all__ = [
+    "Attempt",
+    "Book",
+    "Change",
+    "CheckoutKey",
+    "Inbox",
+    "Inboxes",
+    "Store",
+    "checkout_key",
+]
 
 _BUSY = timedelta(seconds=10)
 

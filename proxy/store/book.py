@@ -1,25 +1,32 @@
 """Book: what the sender has taken in and decided, written by it alone, read by anybody."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from proxy import facts
 from proxy.carts.cart import Cart, replaces
 from proxy.checkouts import Checkout, Rules, Status, fold, ordered_at
 from proxy.facts import CartDeleted, CartPushed, Fact, OrderPlaced
+from proxy.standing import Standing
 from proxy.store import schema
 from proxy.store.inbox import Received
 
 logger = logging.getLogger(__name__)
 
+CheckoutKey = tuple[str, datetime]
 _CartKey = tuple[str, str]
+
+
+def checkout_key(checkout: Checkout) -> CheckoutKey:
+    """Return what tells *checkout* from the others of its shop."""
+    return checkout.cart_id, checkout.epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,28 +46,6 @@ class Change:
     checkout: Checkout
     apply: Callable[[Checkout], Checkout]
     attempts: tuple[Attempt, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Whether an account may be sent to: not between ``paused_at`` and ``paused_until``.
-
-    ``stopped`` says that Klaviyo refused us rather than slowed us down: somebody must act.
-    """
-
-    paused_at: datetime | None = None
-    paused_until: datetime | None = None
-    reason: str = ""
-    stopped: bool = False
-
-    def waits(self, now: datetime) -> bool:
-        """Tell whether nothing is sent at *now*.
-
-        A pause that has not begun yet was written down under a clock that was ahead.
-        """
-        if self.paused_at is None or self.paused_until is None:
-            return False
-        return self.paused_at <= now < self.paused_until
 
 
 class Book:
@@ -91,28 +76,51 @@ class Book:
 
     # -- sending --
 
-    def due(self, shop: str, now: datetime, limit: int) -> list[Checkout]:
-        """Return at most *limit* checkouts of *shop* that may go by *now*, longest due first."""
+    def due(
+        self, shop: str, now: datetime, limit: int, *, without: Collection[CheckoutKey] = ()
+    ) -> list[Checkout]:
+        """Return at most *limit* checkouts of *shop* that may go by *now*, longest due first.
+
+        Those *without* which the caller can do, say because it has them in hand, are left out.
+        """
         table = schema.checkouts
         query = (
-            select(table)
+            select(table.c.cart_id, table.c.epoch)
             .where(table.c.shop == shop, table.c.status == Status.PENDING, table.c.due_at <= now)
             .order_by(table.c.due_at)
-            .limit(limit)
+            .limit(limit + len(without))
         )
         with self._engine.connect() as connection:
-            return [_checkout(row) for row in connection.execute(query)]
+            found = ((row.cart_id, row.epoch) for row in connection.execute(query))
+            keys = [key for key in found if key not in without][:limit]
+            loaded = _loaded(connection, {(shop, cart_id) for cart_id, _ in keys})
+        known = {(each.cart_id, each.epoch): each for of in loaded.values() for each in of}
+        return [known[key] for key in keys]
+
+    def carts(self, shop: str, cart_ids: Collection[str]) -> dict[str, Cart]:
+        """Return the last carts that the shop's server pushed under *cart_ids*."""
+        table = schema.carts
+        query = select(table.c.cart_id, table.c.cart).where(
+            table.c.shop == shop, table.c.cart_id.in_(cart_ids)
+        )
+        with self._engine.connect() as connection:
+            return {row.cart_id: row.cart for row in connection.execute(query)}
 
     def cart(self, shop: str, cart_id: str) -> Cart | None:
         """Return the last cart that the shop's server pushed."""
-        with self._engine.connect() as connection:
-            kept = _kept_cart(connection, (shop, cart_id))
-        return None if kept is None else kept.cart
+        return self.carts(shop, [cart_id]).get(cart_id)
 
-    def change(self, changes: Iterable[Change]) -> list[Checkout]:
+    def change(self, changes: Sequence[Change]) -> list[Checkout]:
         """Apply *changes* to the checkouts as they stand, in one commit; return them after it."""
         with self._engine.begin() as connection:
-            return [_apply(connection, change) for change in changes]
+            standing = _loaded(connection, {_key(change.checkout) for change in changes})
+            changed = [_apply(standing, change) for change in changes]
+            _save(connection, {(each.shop, *checkout_key(each)): each for each in changed}.values())
+            _erase_closed(connection, standing)
+            attempts = [row for change in changes for row in _attempt_rows(change)]
+            if attempts:
+                connection.execute(insert(schema.attempts), attempts)
+        return changed
 
     def standing(self, shop: str) -> Standing:
         """Return whether *shop*'s account may be sent to."""
@@ -157,7 +165,7 @@ class Book:
     def dead(self, shop: str, reason: str | None = None) -> list[Checkout]:
         """Return the dead letters of *shop*, or only those whose reason contains *reason*."""
         table = schema.checkouts
-        query = select(table).where(table.c.shop == shop, table.c.status == Status.DEAD)
+        query = select(*_COLUMNS).where(table.c.shop == shop, table.c.status == Status.DEAD)
         if reason is not None:
             query = query.where(table.c.reason.contains(reason, autoescape=True))
         with self._engine.connect() as connection:
@@ -195,6 +203,8 @@ class _Folding:
         self._rules = rules
         self._seen = _seen(connection, received)
         self._checkouts: dict[_CartKey, Sequence[Checkout]] = dict(_loaded(connection, keys))
+        self._carts: dict[_CartKey, _KeptCart | None] = dict(_kept_carts(connection, keys))
+        self._changed_carts: set[_CartKey] = set()
         self._marks: dict[str, int] = {}
         self._facts: list[dict[str, Any]] = []
         self._changed: dict[_CartKey, Sequence[Checkout]] = {}
@@ -207,12 +217,12 @@ class _Folding:
             self._note(item, self._decision(item))
 
     def write(self) -> None:
-        for rows in self._changed.values():
-            _save(self._connection, rows)
+        _save(self._connection, [each for rows in self._changed.values() for each in rows])
+        _save_carts(self._connection, {key: self._carts[key] for key in self._changed_carts})
         if self._facts:
             self._connection.execute(insert(schema.facts), self._facts)
-        for key in {(fact["shop"], fact["cart_id"]) for fact in self._facts}:
-            _erase_if_closed(self._connection, key, self._checkouts.get(key, []))
+        heard = {(fact["shop"], fact["cart_id"]) for fact in self._facts}
+        _erase_closed(self._connection, {key: self._checkouts.get(key, []) for key in heard})
         marks = [{"inbox": inbox, "seq": seq} for inbox, seq in self._marks.items()]
         if marks:
             self._connection.execute(_replacing(schema.marks), marks)
@@ -239,19 +249,24 @@ class _Folding:
         """Keep or remove the cart that *fact* is about, unless it is older than the one we have."""
         if not isinstance(fact, CartPushed | CartDeleted | OrderPlaced):
             return True
-        kept = _kept_cart(self._connection, (fact.shop, fact.cart_id))
+        kept = self._carts.get((fact.shop, fact.cart_id))
         match fact:
             case CartPushed() if kept is None or _overtakes(fact, kept):
-                _put_cart(self._connection, fact)
+                self._keep(fact, _KeptCart(fact.cart, fact.received_at))
             case CartDeleted() if kept is None or _came_later(fact, kept):
-                _drop_cart(self._connection, fact)
+                self._keep(fact, None)
             case OrderPlaced():
                 # What was bought is not what the next visit is about to buy.
                 if kept is not None and kept.received_at <= ordered_at(fact):
-                    _drop_cart(self._connection, fact)
+                    self._keep(fact, None)
             case _:
                 return False
         return True
+
+    def _keep(self, fact: Fact, cart: "_KeptCart | None") -> None:
+        key = fact.shop, fact.cart_id
+        self._carts[key] = cart
+        self._changed_carts.add(key)
 
     def _note(self, item: Received, decision: str) -> None:
         # A cart is kept in its own table, and the last one only.
@@ -291,7 +306,7 @@ def _known(connection: Connection, received: Sequence[Received]) -> Iterator[tup
 
 def _loaded(connection: Connection, keys: set[_CartKey]) -> dict[_CartKey, list[Checkout]]:
     table = schema.checkouts
-    query = select(table).where(_among(table, keys)).order_by(table.c.epoch)
+    query = select(*_COLUMNS).where(_among(table, keys)).order_by(table.c.epoch)
     loaded: dict[_CartKey, list[Checkout]] = {}
     for row in connection.execute(query):
         loaded.setdefault((row.shop, row.cart_id), []).append(_checkout(row))
@@ -308,57 +323,85 @@ def _among(table: Any, keys: set[_CartKey]) -> Any:
 
 
 def _checkout(row: Row[Any]) -> Checkout:
-    return Checkout(**row._asdict())
+    return Checkout(**dict(zip(_CHECKOUT, row, strict=True)))
 
 
-def _save(connection: Connection, checkouts: Sequence[Checkout]) -> None:
-    names = [field.name for field in fields(Checkout)]
-    rows = [{name: getattr(checkout, name) for name in names} for checkout in checkouts]
+_CHECKOUT = [field.name for field in fields(Checkout)]
+_COLUMNS = [schema.checkouts.c[name] for name in _CHECKOUT]
+_ATTEMPT = [field.name for field in fields(Attempt)]
+
+
+def _save(connection: Connection, checkouts: Iterable[Checkout]) -> None:
+    rows = [{name: getattr(checkout, name) for name in _CHECKOUT} for checkout in checkouts]
     if rows:
         connection.execute(_replacing(schema.checkouts), rows)
 
 
-def _apply(connection: Connection, change: Change) -> Checkout:
-    key, epoch = (change.checkout.shop, change.checkout.cart_id), change.checkout.epoch
-    standing = {checkout.epoch: checkout for checkout in _loaded(connection, {key})[key]}
-    changed = standing[epoch] = change.apply(standing[epoch])
-    _save(connection, [changed])
-    _erase_if_closed(connection, key, list(standing.values()))
-    if change.attempts:
-        row = {"shop": key[0], "cart_id": key[1], "epoch": epoch}
-        rows = [row | asdict(attempt) for attempt in change.attempts]
-        connection.execute(insert(schema.attempts), rows)
-    return changed
+def _key(checkout: Checkout) -> _CartKey:
+    return checkout.shop, checkout.cart_id
 
 
-def _erase_if_closed(connection: Connection, key: _CartKey, checkouts: Sequence[Checkout]) -> None:
-    """Erase what was received for a cart once nothing will be sent for it any more."""
+def _apply(standing: dict[_CartKey, list[Checkout]], change: Change) -> Checkout:
+    """Return the checkout that *change* is about after it, and put it among those *standing*."""
+    checkouts = standing[_key(change.checkout)]
+    place = next(n for n, each in enumerate(checkouts) if each.epoch == change.checkout.epoch)
+    checkouts[place] = change.apply(checkouts[place])
+    return checkouts[place]
+
+
+def _attempt_rows(change: Change) -> Iterator[dict[str, Any]]:
+    about = change.checkout
+    row = {"shop": about.shop, "cart_id": about.cart_id, "epoch": about.epoch}
+    for attempt in change.attempts:
+        yield row | {name: getattr(attempt, name) for name in _ATTEMPT}
+
+
+def _erase_closed(connection: Connection, standing: Mapping[_CartKey, Sequence[Checkout]]) -> None:
+    """Erase what was received for carts of which nothing will be sent any more."""
+    closed = {key: checkouts for key, checkouts in standing.items() if _is_closed(checkouts)}
+    if closed:
+        keys = [{"of_shop": shop, "of_cart": cart_id} for shop, cart_id in closed]
+        connection.execute(_ERASE_BODIES, keys)
+        _erase_addresses_of_carts(connection, closed)
+
+
+def _is_closed(checkouts: Sequence[Checkout]) -> bool:
     closed = (Status.DELIVERED, Status.CANCELLED)
-    if checkouts and all(checkout.status in closed for checkout in checkouts):
-        erase = update(schema.facts).where(schema.facts.c.body.is_not(None)).values(body=None)
-        connection.execute(_of(erase, schema.facts, key))
-        until = max(checkout.settled_at for checkout in checkouts)
-        _erase_address_of_cart(connection, key, until)
+    return bool(checkouts) and all(checkout.status in closed for checkout in checkouts)
 
 
-def _erase_address_of_cart(connection: Connection, key: _CartKey, until: datetime) -> None:
-    """Erase the address in the cart of *key*, unless it came later: then it is the next visit's."""
-    query = _of(select(schema.carts.c.cart), schema.carts, key)
-    cart = connection.execute(query.where(schema.carts.c.received_at <= until)).scalar()
-    if cart is not None and cart.email is not None:
-        nobodys = msgspec.structs.replace(cart, email=None)
-        connection.execute(_of(update(schema.carts).values(cart=nobodys), schema.carts, key))
+def _erase_addresses_of_carts(
+    connection: Connection, closed: Mapping[_CartKey, Sequence[Checkout]]
+) -> None:
+    """Erase the addresses in these carts, but those that came later: they are the next visit's."""
+    nobodys: dict[_CartKey, _KeptCart | None] = {}
+    for key, kept in _kept_carts(connection, set(closed)).items():
+        until = max((each.settled_at for each in closed.get(key, ())), default=_NEVER)
+        if kept.cart.email is not None and kept.received_at <= until:
+            cart = msgspec.structs.replace(kept.cart, email=None)
+            nobodys[key] = _KeptCart(cart, kept.received_at)
+    _save_carts(connection, nobodys)
 
 
-def _kept_cart(connection: Connection, key: _CartKey) -> Row[Any] | None:
-    return connection.execute(_of(select(schema.carts), schema.carts, key)).one_or_none()
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def _overtakes(pushed: CartPushed, kept: Row[Any]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _KeptCart:
+    cart: Cart
+    received_at: datetime
+
+
+def _kept_carts(connection: Connection, keys: set[_CartKey]) -> dict[_CartKey, _KeptCart]:
+    rows = connection.execute(select(schema.carts).where(_among(schema.carts, keys)))
+    return {(row.shop, row.cart_id): _KeptCart(row.cart, row.received_at) for row in rows}
+
+
+def _overtakes(pushed: CartPushed, kept: _KeptCart) -> bool:
     return replaces(pushed.cart, kept.cart, came_later=_came_later(pushed, kept))
 
 
-def _came_later(fact: Fact, kept: Row[Any]) -> bool:
+def _came_later(fact: Fact, kept: _KeptCart) -> bool:
     """Tell whether *fact* was received after the cart that is kept.
 
     Two workers' inboxes are read within a moment of each other. What seems to be far older than
@@ -371,19 +414,16 @@ def _came_later(fact: Fact, kept: Row[Any]) -> bool:
 _INBOXES_APART = timedelta(minutes=1)
 
 
-def _drop_cart(connection: Connection, fact: Fact) -> None:
-    key = fact.shop, fact.cart_id
-    connection.execute(_of(schema.carts.delete(), schema.carts, key))
-
-
-def _put_cart(connection: Connection, fact: CartPushed) -> None:
-    row = {
-        "shop": fact.shop,
-        "cart_id": fact.cart_id,
-        "received_at": fact.received_at,
-        "cart": fact.cart,
-    }
-    connection.execute(_replacing(schema.carts), [row])
+def _save_carts(connection: Connection, carts: Mapping[_CartKey, _KeptCart | None]) -> None:
+    put = [
+        {"shop": shop, "cart_id": cart_id, "cart": kept.cart, "received_at": kept.received_at}
+        for (shop, cart_id), kept in carts.items()
+        if kept is not None
+    ]
+    if put:
+        connection.execute(_replacing(schema.carts), put)
+    for key in (key for key, kept in carts.items() if kept is None):
+        connection.execute(_of(schema.carts.delete(), schema.carts, key))
 
 
 def _of(statement: Any, table: Any, key: _CartKey) -> Any:
@@ -400,3 +440,14 @@ def _replacing(table: Any) -> Any:
         if column.name not in keys
     }
     return statement.on_conflict_do_update(index_elements=list(keys), set_=new)
+
+
+_ERASE_BODIES = (
+    update(schema.facts)
+    .where(
+        schema.facts.c.shop == bindparam("of_shop"),
+        schema.facts.c.cart_id == bindparam("of_cart"),
+        schema.facts.c.body.is_not(None),
+    )
+    .values(body=None)
+)

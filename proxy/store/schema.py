@@ -168,4 +168,5 @@ accounts = Table(
     Column("paused_until", Instant),
     Column("reason", Text, nullable=False),
     Column("stopped", Boolean, nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),
 )

@@ -1,0 +1,156 @@
+"""Enrich: a checkout that is due becomes an event, or the reason why there is none yet."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from proxy import checkouts, payload
+from proxy.carts.cart import Cart
+from proxy.carts.source import CartRef, CartSource
+from proxy.checkouts import Checkout, Rules, Trouble, public_id
+from proxy.errors import CartError, CartGone, CartNotReady
+from proxy.identity import Profile, identify
+from proxy.latest import value
+from proxy.payload import Event, PropertyNames
+from proxy.store import CheckoutKey, checkout_key
+
+logger = logging.getLogger(__name__)
+
+Apply = Callable[[Checkout], Checkout]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One shop's account: how its checkouts are judged and how its events look."""
+
+    shop: str
+    rules: Rules
+    late: timedelta
+    metric: str
+    property_names: PropertyNames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A checkout whose event can be sent, with its *entry* where that is to be in a bulk."""
+
+    checkout: Checkout
+    event: Event
+    entry: bytes = b""
+
+    @property
+    def key(self) -> CheckoutKey:
+        """What tells the checkout from the others."""
+        return checkout_key(self.checkout)
+
+    @property
+    def was_bound(self) -> bool:
+        """Whether an attempt before this one may have reached the addressee already."""
+        return self.checkout.addressee is not None
+
+    def address(self, checkout: Checkout) -> Checkout:
+        """Return *checkout* about to be sent, or as it is if it changed meanwhile."""
+        return checkouts.addressed(checkout, seen=self.checkout, profile=self.event.profile)
+
+    @property
+    def expected(self) -> Checkout:
+        """The checkout once it is addressed, where nothing came in meanwhile."""
+        return self.address(self.checkout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotReady:
+    """A checkout for which there is no event now, and what follows for it from that."""
+
+    checkout: Checkout
+    apply: Apply
+
+
+class Enricher:
+    """Make events of *account*'s checkouts with carts of *source*."""
+
+    def __init__(self, account: Account, source: CartSource, now: Callable[[], datetime]) -> None:
+        self._account = account
+        self._source = source
+        self._now = now
+
+    def enrich(
+        self, due: Sequence[Checkout], pushed: dict[str, Cart], *, in_bulk: bool
+    ) -> list[Ready | NotReady]:
+        """Return what each of *due* has become; it does not raise.
+
+        A bug makes one checkout a dead letter, and stops no other.
+        """
+        return [self._enriched(each, pushed.get(each.cart_id), in_bulk=in_bulk) for each in due]
+
+    def _enriched(
+        self, checkout: Checkout, pushed: Cart | None, *, in_bulk: bool
+    ) -> Ready | NotReady:
+        try:
+            return self._with_cart(checkout, pushed, in_bulk=in_bulk)
+        except Exception as error:
+            logger.exception("%s cannot be made an event", checkout.unique_id)
+            reason = f"a bug in the proxy ({type(error).__name__}); the log has it"
+            return NotReady(checkout=checkout, apply=partial(checkouts.refused, reason=reason))
+
+    def _with_cart(
+        self, checkout: Checkout, pushed: Cart | None, *, in_bulk: bool
+    ) -> Ready | NotReady:
+        if checkouts.judged_again(checkout, self._account.rules).due_at is None:
+            return _found(checkout, partial(checkouts.judged_again, rules=self._account.rules))
+        ref = CartRef(
+            shop=checkout.shop,
+            cart_id=checkout.cart_id,
+            snapshot=value(checkout.latest.cart),
+            pushed=pushed,
+        )
+        try:
+            cart = self._source.fetch(ref)
+        except CartError as error:
+            return self._cartless(checkout, error)
+        return self._addressed(checkout, cart, in_bulk=in_bulk)
+
+    def _cartless(self, checkout: Checkout, error: CartError) -> NotReady:
+        if not isinstance(error, CartGone | CartNotReady):
+            return _found(checkout, partial(checkouts.refused, reason=str(error)))
+        trouble = Trouble.CART_GONE if isinstance(error, CartGone) else Trouble.NO_CART
+        wait = checkouts.cart_wait(trouble, checkouts.tries(checkout, trouble))
+        postpone = partial(
+            checkouts.postponed, trouble=trouble, reason=str(error), now=self._now(), wait=wait
+        )
+        return _found(checkout, postpone)
+
+    def _addressed(self, checkout: Checkout, cart: Cart, *, in_bulk: bool) -> Ready | NotReady:
+        profile = checkout.addressee or identify(checkout.latest, cart_email=cart.email)
+        if profile.is_nobody:
+            return _found(checkout, partial(checkouts.waiting, reason="waiting for an address"))
+        if profile.is_reserved:
+            reason = "the address is of a domain kept for examples, which Klaviyo drops"
+            return _found(checkout, partial(checkouts.quarantined, reason=reason))
+        event = self._event(checkout, cart, profile)
+        # Where an attempt may have arrived already, Klaviyo would refuse all of a bulk for it
+        # ("If a unique_id is repeated …", Bulk Create Events), but takes it twice by itself.
+        may_repeat = checkout.addressee is not None
+        names = self._account.property_names
+        entry = payload.bulk_entry(event, names) if in_bulk and not may_repeat else b""
+        return Ready(checkout=checkout, event=event, entry=entry)
+
+    def _event(self, checkout: Checkout, cart: Cart, profile: Profile) -> Event:
+        return Event(
+            metric=self._account.metric,
+            profile=profile,
+            cart=cart,
+            cart_id=public_id(checkout.cart_id),
+            checkout_url=cart.checkout_url or value(checkout.latest.checkout_url),
+            unique_id=checkout.unique_id,
+            time=checkout.acted_at,
+            backfill=self._now() - checkout.acted_at > self._account.late,
+        )
+
+
+def _found(checkout: Checkout, apply: Apply) -> NotReady:
+    """Return what was found out before anything was sent: it holds while nothing else comes in."""
+    held = partial(checkouts.unless_changed, seen=checkout, apply=apply)
+    return NotReady(checkout=checkout, apply=held)

@@ -1,0 +1,42 @@
+"""Lanes: a few threads that wait for others' servers, so that nobody else has to."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+R = TypeVar("R")
+
+
+class Lanes(Generic[R]):
+    """*count* daemon threads that do work and put what came out into *results*.
+
+    Daemons, unlike an executor's threads: one that waits for Klaviyo must not hold up the end.
+    The work may not raise.
+    """
+
+    def __init__(self, count: int, results: SimpleQueue[R]) -> None:
+        self._work: SimpleQueue[Callable[[], R]] = SimpleQueue()
+        self._results = results
+        for _ in range(count):
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def do(self, work: Callable[[], R]) -> None:
+        """Do *work* on a lane that is free."""
+        self._work.put(work)
+
+    def _run(self) -> None:
+        while True:
+            self._results.put(self._work.get()())
+
+
+def gathered(results: SimpleQueue[R], patience: timedelta) -> list[R]:
+    """Return all *results*, after waiting *patience* at most for the first."""
+    done: list[R] = []
+    try:
+        done.append(results.get(timeout=patience.total_seconds()))
+        while True:
+            done.append(results.get_nowait())
+    except Empty:
+        return done
