@@ -195,6 +195,30 @@ def trace(cart_id: str) -> None:
 
 
 @main.command()
+@click.option("--reason", help="Only those whose reason contains this.")
+def dead(reason: str | None) -> None:
+    """List the dead letters, by reason: what was given up, and why."""
+    with _book() as (settings, book):
+        letters = book.dead(settings.shop, reason)
+    of_reason: dict[str, list[str]] = {}
+    for letter in letters:
+        of_reason.setdefault(letter.reason, []).append(public_id(letter.cart_id))
+    for words, cart_ids in sorted(of_reason.items(), key=lambda item: -len(item[1])):
+        click.echo(f"{len(cart_ids):>6}  {words}")
+        click.echo(click.wrap_text(_some(cart_ids), 78, " " * 8, " " * 8))
+    if not letters:
+        click.echo("No dead letters.")
+
+
+def _some(cart_ids: list[str]) -> str:
+    more = len(cart_ids) - _SHOWN
+    return " ".join(cart_ids[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+_SHOWN = 20
+
+
+@main.command()
 @click.argument("cart_id", required=False)
 @click.option("--reason", help="All dead letters whose reason contains this.")
 @click.option("--all", "everything", is_flag=True, help="All dead letters.")

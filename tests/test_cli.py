@@ -165,6 +165,36 @@ def test_a_dead_letter_is_replayed_under_its_unique_id(klaviyo: Klaviyo, store: 
     assert [event["unique_id"] for event in ledger.events("c-1")] == [dead.unique_id]
 
 
+def test_dead_letters_are_listed_and_replayed_by_reason_or_all(
+    klaviyo: Klaviyo, store: Path
+) -> None:
+    ledger = Ledger(store, klaviyo)
+    environ = environment(store, klaviyo.url)
+    with Proxy(environ) as proxy:
+        for number, pointer in enumerate(["/data/a", "/data/b", "/data/b"]):
+            klaviyo.misbehave(Answer(400, pointer=pointer))
+            Shop(proxy.url).push(f"c-{number}")
+            Page(proxy.url, Shop(proxy.url).token(f"c-{number}")).say(email="jane@shop-demo.io")
+            ledger.wait(f"c-{number}", Status.DEAD)
+        listed = run("dead", **environ).stdout
+        listed_by_reason = run("dead", "--reason", "/data/a", **environ).stdout
+
+        by_reason = run("replay", "--reason", "/data/b", **environ).stdout
+        for cart_id in ("c-1", "c-2"):
+            ledger.wait(cart_id, Status.DELIVERED)
+        left = run("dead", **environ).stdout
+        everything = run("replay", "--all", **environ).stdout
+        ledger.wait("c-0", Status.DELIVERED)
+
+    assert re.fullmatch(
+        r" +2  Klaviyo answered 400.*/data/b\)\n +c-1 c-2\n +1  .*/data/a\)\n +c-0\n", listed
+    )
+    assert listed_by_reason == left
+    assert by_reason == "2 dead letters will be sent again.\n"
+    assert everything == "1 dead letter will be sent again.\n"
+    assert run("dead", **environ).stdout == "No dead letters.\n"
+
+
 def test_replay_wants_to_know_what(store: Path) -> None:
     asked = run("replay", **environment(store, "http://127.0.0.1:1"))
 
