@@ -19,8 +19,6 @@ from proxy.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-_PRUNE_SECONDS = 5.0
-
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the WSGI application; without *settings* they are read from the environment.
@@ -32,10 +30,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     # Else Werkzeug redirects a path with two slashes, in HTML: to another cart, where it is an id.
     app.url_map.merge_slashes = False
-    store = Store(settings.store)
-    inbox = store.inbox()
+    inbox = Store(settings.store, settings.spool).web_inbox()
     atexit.register(inbox.close)
-    inbox.prune_every(_PRUNE_SECONDS, store.marks)
     tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
     _register(app, settings, tokens, inbox)
     CORS(

@@ -15,7 +15,7 @@ import msgspec
 from proxy import demo as demonstration
 from proxy import server, story
 from proxy.checkouts import Checkout, Status, public_id
-from proxy.errors import Misconfigured, Refused
+from proxy.errors import Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
 from proxy.standing import Standing
@@ -39,6 +39,8 @@ class _Commands(click.Group):
             raise click.ClickException(words) from error
         except Refused as error:
             raise click.ClickException(error.detail) from error
+        except StoreAway as error:
+            raise click.ClickException(str(error)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,9 +100,9 @@ def work() -> None:
 @main.command()
 def migrate() -> None:
     """Bring the store's tables up to date (the sender does so when it starts)."""
-    store = Store(Settings.read(os.environ).store)
+    store = _store(Settings.read(os.environ))
     store.migrate()
-    click.echo(f"{store.folder} is up to date.")
+    click.echo(f"{store.place} is up to date.")
 
 
 @main.command()
@@ -235,7 +237,7 @@ def replay(cart_id: str | None, reason: str | None, everything: bool) -> None:
     if cart_id is not None and not dead:
         raise click.ClickException(f"no dead letter of {cart_id}: see `checkout-proxy trace`")
     if dead:
-        _ask_for_replay(Store(settings.store), dead)
+        _ask_for_replay(_store(settings), dead)
     click.echo(f"{len(dead)} dead letter{'' if len(dead) == 1 else 's'} will be sent again.")
 
 
@@ -256,14 +258,18 @@ def _ask_for_replay(store: Store, dead: list[Checkout]) -> None:
 @contextmanager
 def _book() -> Iterator[tuple[Settings, Book]]:
     settings = Settings.read(os.environ)
-    store = Store(settings.store)
+    store = _store(settings)
     if not store.exists:
         raise click.ClickException(
-            f"there is no store at {store.folder.absolute()} yet: "
+            f"there is no store at {store.place} yet: "
             "has a sender run there, and is CHECKOUT_PROXY_STORE the same here?"
         )
     with closing(store.book()) as book:
         yield settings, book
+
+
+def _store(settings: Settings) -> Store:
+    return Store(settings.store, settings.spool)
 
 
 def _time(at: datetime) -> str:

@@ -13,6 +13,7 @@ from proxy import payload
 from proxy.carts.source import CartSource
 from proxy.checkouts import Checkout
 from proxy.enrich import Account, Enricher, NotReady, Ready
+from proxy.errors import AccountLost
 from proxy.klaviyo import Answer, Klaviyo, Verdict
 from proxy.lanes import Lanes, gathered
 from proxy.outbox import Batch, Outbox
@@ -78,6 +79,8 @@ class Sender:
         while not stop.is_set():
             try:
                 self.step()
+            except AccountLost:
+                raise
             except Exception:
                 # A full disk or a bug must not end the sender: everything is in the store, and
                 # the next round begins from there.

@@ -18,6 +18,10 @@ class Misconfigured(CheckoutProxyError):
         self.mistakes = mistakes
 
 
+class StoreAway(CheckoutProxyError):
+    """The database cannot be reached just now; the message says where, without a password."""
+
+
 # -- the page, or the shop's server ------------------------------------------------------
 
 
@@ -85,6 +89,10 @@ class Unavailable(Refused):
 
 
 # -- the sender --------------------------------------------------------------------------
+
+
+class AccountLost(CheckoutProxyError):
+    """The sender no longer holds its account: what it remembers may be another's to say by now."""
 
 
 class CartError(CheckoutProxyError):

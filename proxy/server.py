@@ -1,6 +1,5 @@
 """Server: the web half under granian, and the sender beside it, started and stopped as one."""
 
-import fcntl
 import logging
 import logging.config
 import multiprocessing
@@ -9,8 +8,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -26,12 +25,12 @@ from proxy.carts.source import CartSource
 from proxy.checkouts import ConsentMode, Rules
 from proxy.delivery import Sender
 from proxy.enrich import Account
-from proxy.errors import Misconfigured
+from proxy.errors import AccountLost, Misconfigured
 from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
 from proxy.stopping import on_stop_signals, stop_on_signals, when_orphaned
-from proxy.store import Store
+from proxy.store import Book, Store
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def log_to_stderr() -> None:
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: bool) -> None:
     """Serve the web half at *host*:*port*, and the sender unless *web_only*, until stopped."""
-    Store(settings.store).prepare()
+    Store(settings.store, settings.spool).prepare()
     check_free(host, port)
     # Not forked: a fork of a process with threads can inherit a lock that nobody opens again.
     multiprocessing.set_start_method("spawn", force=True)
@@ -120,27 +119,31 @@ def check_free(host: str, port: int) -> None:
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
-    store = Store(settings.store)
-    store.prepare()
-    with _alone(store, stop):
-        if not stop.is_set():
-            store.migrate()
-            with closing(store.book()) as book, closing(store.inboxes()) as inboxes:
-                sender = Sender(
-                    _account(settings),
-                    inboxes=inboxes,
-                    book=book,
-                    source=_source(settings),
-                    klaviyo=_klaviyo(settings),
-                    now=lambda: datetime.now(UTC),
-                )
-                logger.info(
-                    "the sender is at work on %s and sends to %s",
-                    store.folder,
-                    settings.klaviyo_url,
-                )
-                sender.run(stop)
-                logger.info("the sender has stopped")
+    store = Store(settings.store, settings.spool)
+    while not stop.is_set():
+        try:
+            with store.account(settings.shop, stop) as book:
+                if book is not None:
+                    _send(settings, store, book, stop)
+        except AccountLost as error:
+            logger.error("%s; nothing is sent before it is had again", error)
+
+
+def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
+    with closing(store.inboxes(settings.shop)) as inboxes:
+        sender = Sender(
+            _account(settings),
+            inboxes=inboxes,
+            book=book,
+            source=_source(settings),
+            klaviyo=_klaviyo(settings),
+            now=lambda: datetime.now(UTC),
+        )
+        logger.info(
+            "the sender is at work on %s and sends to %s", store.place, settings.klaviyo_url
+        )
+        sender.run(stop)
+        logger.info("the sender has stopped")
 
 
 class SenderProcess:
@@ -201,31 +204,6 @@ def _end() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_WORKERS_STOP_SECONDS)
     os._exit(1)
-
-
-@contextmanager
-def _alone(store: Store, stop: threading.Event) -> Iterator[None]:
-    """Hold the sender's lock; it is the kernel's, so it goes when this process goes."""
-    lock = os.open(store.sender_lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        if not _is_locked(lock):
-            logger.warning(
-                "another sender is at work on %s; waiting until it is gone", store.folder
-            )
-        while not _is_locked(lock) and not stop.wait(1):
-            pass
-        yield
-    finally:
-        os.close(lock)
-
-
-def _is_locked(lock: int) -> bool:
-    """Lock *lock* for this process, unless another one holds it; return whether it is ours."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 # -- from settings to values -------------------------------------------------------------

@@ -113,9 +113,31 @@ _FIRST_WITH_BACKFILL = date(2026, 4, 15)
 
 
 def _store(text: str) -> str:
-    if not re.fullmatch(r"sqlite:///.+", text):
-        raise ValueError("is sqlite:/// and a folder, such as sqlite:////var/lib/checkout-proxy")
+    if text.startswith("postgresql://"):
+        _check_postgresql(text)
+    elif not re.fullmatch(r"sqlite:///.+", text):
+        raise ValueError(
+            "is sqlite:/// and a folder, such as sqlite:////var/lib/checkout-proxy, "
+            "or postgresql:// and a database, such as postgresql://proxy@db.internal/proxy"
+        )
     return text
+
+
+def _check_postgresql(url: str) -> None:
+    # What libpq says of a URL it cannot read may have the password in it.
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError:
+        raise ValueError(
+            "is a PostgreSQL database: pip install 'checkout-proxy[postgres]'"
+        ) from None
+    try:
+        conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError(
+            "cannot be read as a URI of PostgreSQL's; in a password @ / : are %40 %2F %3A"
+        ) from None
 
 
 def _metric(text: str) -> str:
@@ -182,7 +204,16 @@ class Settings:
     )
     prefix: str = _setting(_prefix, "the path of the browser's surface", "/co")
     store: str = _setting(
-        _store, "where facts and checkouts are kept", "sqlite:///checkout-proxy-store"
+        _store,
+        "where facts and checkouts are kept: a folder of this machine, or a PostgreSQL database "
+        "for many machines",
+        "sqlite:///checkout-proxy-store",
+        secret=True,
+    )
+    spool: Path = _setting(
+        Path,
+        "the folder where facts are kept while PostgreSQL is away; unused with SQLite",
+        "checkout-proxy-spool",
     )
     carts: str = _setting(
         _one_of("push", "signed"),

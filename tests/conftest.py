@@ -1,4 +1,4 @@
-"""Fixtures: the web half, served; and what hypothesis may take."""
+"""Fixtures: the web half, served; stores of either engine; and what hypothesis may take."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from proxy.store import Store
+from tests import postgres
+from tests.postgres import Postgres
+from tests.tables import Tables
 from tests.web import Web, served
 
 # A busy machine is slow now and then, and that is no bug of ours.
@@ -32,3 +36,39 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Web]]:
     """Return a function that serves a web half of the test's own, with other settings."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(served(tmp_path / "store", **settings))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    """Serve PostgreSQL to many tests, a database each."""
+    with postgres.served() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the file of a book in which nothing was written yet."""
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('empty')}")
+    store.migrate()
+    return (store.folder / "checkouts.db").read_bytes()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a store on each engine, migrated, in which nothing lies."""
+    if request.param == "postgresql":
+        return postgres.emptied(request.getfixturevalue("server"))
+    (tmp_path / "checkouts.db").write_bytes(request.getfixturevalue("empty"))
+    return f"sqlite:///{tmp_path}"
+
+
+@pytest.fixture
+def store(url: str, tmp_path: Path) -> Store:
+    """Return the store at :func:`url`."""
+    return Store(url, tmp_path / "spool")
+
+
+@pytest.fixture
+def tables(url: str) -> Tables:
+    """Return the tables of :func:`store` as an outsider finds them."""
+    return Tables(url)

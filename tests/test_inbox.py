@@ -1,4 +1,4 @@
-"""The inbox: one file a process, where a fact is on disk before anybody hears of it."""
+"""The inbox: where a fact is on disk before anybody hears of it; in SQLite one file a process."""
 
 import signal
 import sqlite3
@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy import facts
 from proxy.errors import Unavailable
 from proxy.facts import CartDeleted
+from proxy.store import Inbox as StoreInbox
+from proxy.store import Store
 from proxy.store.inbox import Inbox, Inboxes, Received
 from tests.actors import until
 
@@ -36,7 +39,7 @@ def fact(name: str, at: datetime = NOON) -> CartDeleted:
     return CartDeleted(id=name, shop="shop", cart_id="c-1", received_at=at)
 
 
-def append(inbox: Inbox, *names: str) -> None:
+def append(inbox: StoreInbox, *names: str) -> None:
     for name in names:
         inbox.append(fact(name))
 
@@ -57,47 +60,86 @@ def marked(received: list[Received]) -> dict[str, int]:
     return {item.inbox: item.seq for item in received}
 
 
-# -- keeping -----------------------------------------------------------------------------
+# -- keeping, on both engines ------------------------------------------------------------
 
 
-def test_a_fact_lies_in_the_inbox_as_it_was_appended(folder: Path, inbox: Inbox) -> None:
-    inbox.append(fact("a"))
+@pytest.fixture
+def one(store: Store) -> Iterator[StoreInbox]:
+    with closing(store.inbox()) as inbox:
+        yield inbox
 
-    [item] = received(folder)
+
+def lying(store: Store, marks: dict[str, int] | None = None, limit: int = 1000) -> list[Received]:
+    with closing(store.inboxes()) as inboxes:
+        return inboxes.after(marks or {}, limit)
+
+
+def test_a_fact_lies_in_the_inbox_as_it_was_appended(store: Store, one: StoreInbox) -> None:
+    one.append(fact("a"))
+
+    [item] = lying(store)
     assert (item.id, item.shop, item.cart_id, item.kind) == ("a", "shop", "c-1", "cart-deleted")
-    assert item.received_at == NOON
+    assert (item.received_at, item.delayed) == (NOON, False)
+    assert facts.decode(item.kind, item.body) == fact("a")
 
 
-def test_facts_of_many_threads_are_all_kept(folder: Path, inbox: Inbox) -> None:
+def test_facts_of_many_threads_are_all_kept(store: Store, one: StoreInbox) -> None:
     names = [str(number) for number in range(500)]
 
     with ThreadPoolExecutor(20) as threads:
-        list(threads.map(lambda name: inbox.append(fact(name)), names))
+        list(threads.map(lambda name: one.append(fact(name)), names))
 
-    assert sorted(ids(received(folder))) == sorted(names)
+    assert sorted(ids(lying(store))) == sorted(names)
 
 
-def test_the_facts_of_all_inboxes_come_in_the_order_they_were_received(folder: Path) -> None:
-    with closing(Inbox.in_free_slot(folder)) as one, closing(Inbox.in_free_slot(folder)) as other:
+def test_the_facts_of_all_inboxes_come_in_the_order_they_were_received(
+    store: Store, one: StoreInbox
+) -> None:
+    with closing(store.inbox()) as other:
         one.append(fact("first", NOON))
         one.append(fact("third", NOON + timedelta(seconds=2)))
         other.append(fact("second", NOON + timedelta(seconds=1)))
 
-        assert ids(received(folder)) == ["first", "second", "third"]
+        assert ids(lying(store)) == ["first", "second", "third"]
 
 
-def test_a_sender_reads_on_behind_its_mark(folder: Path, inbox: Inbox) -> None:
-    append(inbox, "a", "b")
-    marks = marked(received(folder))
-    append(inbox, "c")
+def test_while_one_inbox_has_more_to_come_the_others_wait(store: Store, one: StoreInbox) -> None:
+    with closing(store.inbox()) as other:
+        append(one, "a", "b", "c")
+        other.append(fact("later", NOON + timedelta(seconds=1)))
 
-    assert ids(received(folder, marks)) == ["c"]
+        assert ids(lying(store, limit=2)) == ["a", "b"]
 
 
-def test_a_sender_reads_so_many_of_each_inbox_at_a_time(folder: Path, inbox: Inbox) -> None:
-    append(inbox, "a", "b", "c")
+def test_a_sender_reads_on_behind_its_mark(store: Store, one: StoreInbox) -> None:
+    append(one, "a", "b")
+    marks = marked(lying(store))
+    append(one, "c")
 
-    assert ids(received(folder, limit=2)) == ["a", "b"]
+    assert ids(lying(store, marks)) == ["c"]
+
+
+def test_a_sender_reads_so_many_of_each_inbox_at_a_time(store: Store, one: StoreInbox) -> None:
+    append(one, "a", "b", "c")
+
+    assert ids(lying(store, limit=2)) == ["a", "b"]
+
+
+def test_an_inbox_that_can_keep_says_so(one: StoreInbox) -> None:
+    one.probe()
+
+
+def test_what_comes_after_closing_is_not_taken(store: Store, one: StoreInbox) -> None:
+    append(one, "a")
+    one.close()
+
+    with pytest.raises(Unavailable):
+        append(one, "b")
+
+    assert ids(lying(store)) == ["a"]
+
+
+# -- a file a process --------------------------------------------------------------------
 
 
 def test_only_the_one_who_serves_may_read_what_shoppers_typed(folder: Path, inbox: Inbox) -> None:
@@ -120,16 +162,6 @@ def test_closing_waits_for_who_is_writing(folder: Path, inbox: Inbox) -> None:
         ending.result()
 
     assert ids(received(folder)) == ["a", "b"]
-
-
-def test_what_comes_after_closing_is_not_taken(folder: Path, inbox: Inbox) -> None:
-    append(inbox, "a")
-    inbox.close()
-
-    with pytest.raises(Unavailable, match="stopping"):
-        append(inbox, "b")
-
-    assert ids(received(folder)) == ["a"]
 
 
 # -- pruning -----------------------------------------------------------------------------

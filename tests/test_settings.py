@@ -1,5 +1,8 @@
 """Settings: read once, and everything that is wrong is said at once, without a secret."""
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,7 @@ _DEFAULTS: dict[str, Any] = {
     "origins": (),
     "prefix": "/co",
     "store": "sqlite:///checkout-proxy-store",
+    "spool": Path("checkout-proxy-spool"),
     "carts": "push",
     "settle": timedelta(seconds=30),
     "epoch": timedelta(hours=24),
@@ -175,7 +179,8 @@ def test_all_mistakes_are_said_at_once() -> None:
         ("PREFIX", "/co/", "no slash at its end"),
         ("PREFIX", "/<x>", "small letters"),
         ("STORE", "/var/lib/checkout-proxy", "is sqlite:/// and a folder"),
-        ("STORE", "postgresql://db", "is sqlite:/// and a folder"),
+        ("STORE", "postgres", "or postgresql:// and a database"),
+        ("STORE", "postgresql://db?nonsense=1", "cannot be read as a URI of PostgreSQL's"),
         ("STORE", "sqlite:///", "is sqlite:/// and a folder"),
         ("CARTS", "Push", "is one of push, signed"),
         ("CONSENT", "optout", "is one of opt-out, required, off"),
@@ -295,3 +300,47 @@ def test_a_mistake_in_a_secret_does_not_tell_it(name: str) -> None:
     [mistake] = mistakes(**{name: "sec\nret,,"})
 
     assert "sec" not in mistake.removeprefix("CHECKOUT_PROXY_")
+
+
+# -- the store ---------------------------------------------------------------------------
+
+
+def test_a_database_is_taken_as_libpq_writes_it() -> None:
+    url = "postgresql://proxy@one,two:5433/proxy?target_session_attrs=read-write"
+
+    assert read(STORE=url).store == url
+
+
+def test_the_password_of_a_database_may_lie_in_a_file_and_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.write_text("postgresql://proxy:s3cret@db/proxy\n")
+
+    settings = read(STORE_FILE=str(path))
+
+    assert settings.store == "postgresql://proxy:s3cret@db/proxy"
+    assert "s3cret" not in repr(settings)
+
+
+def test_a_password_that_breaks_the_url_is_not_told_either() -> None:
+    [mistake] = mistakes(STORE="postgresql://proxy:s3cret@s3cret@db:s3cret/x?s3cret")
+
+    assert "s3cret" not in mistake
+
+
+def test_where_psycopg_is_missing_it_is_said_how_to_get_it(tmp_path: Path) -> None:
+    (tmp_path / "psycopg.py").write_text("raise ImportError('as if it were not installed')")
+    ours = {name: text for name, text in os.environ.items() if "CHECKOUT_PROXY" not in name}
+    environ = {"PYTHONPATH": f"{tmp_path}", "CHECKOUT_PROXY_STORE": "postgresql://db/proxy"}
+
+    said = subprocess.run(
+        [sys.executable, "-m", "proxy", "status"],
+        env=ours | environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert said.returncode == 1
+    assert "pip install 'checkout-proxy[postgres]'" in said.stderr
+    assert "Traceback" not in said.stderr

@@ -1,71 +1,228 @@
-"""The store keeps what is about persons to itself, also when something is wrong with it."""
+"""The store keeps what is about persons to itself, and each account to one sender."""
 
-import sqlite3
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from proxy.checkouts import ConsentMode, Rules
-from proxy.facts import StatePosted
+from proxy.errors import AccountLost, StoreAway
 from proxy.store import Store
+from proxy.store.database import Database
+from tests import postgres
+from tests.actors import until
+from tests.postgres import Postgres
+from tests.said import JANE, state
+from tests.tables import FULL, Tables
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RULES = Rules(settle=timedelta(0), epoch=timedelta(days=1), consent=ConsentMode.OFF)
-SECRETS = ("jane@shop.com", "s3cret")
+SECRET = "gid://shopify/Cart/abc?key=s3cret"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """Return a store in whose inbox lies a state of Jane's, not yet taken in."""
-    store = Store(f"sqlite:///{tmp_path}")
-    store.migrate()
-    with closing(store.inbox()) as inbox:
-        inbox.append(
-            StatePosted(
-                id="post-1",
-                shop="shop",
-                cart_id="gid://shopify/Cart/abc?key=s3cret",
-                received_at=NOW,
-                acted_at=NOW,
-                email="jane@shop.com",
-            )
-        )
-        yield store
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a store on each engine in which no table was made."""
+    if request.param == "postgresql":
+        return postgres.fresh(request.getfixturevalue("server"))
+    return f"sqlite:///{tmp_path}"
+
+
+# -- what it tells -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("table", ["checkouts", "facts"])
-def test_an_error_of_the_book_does_not_tell_whom_it_is_about(store: Store, table: str) -> None:
-    with closing(sqlite3.connect(store.folder / "checkouts.db")) as broken:
-        broken.execute(
-            f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(FAIL, 'full'); END"
-        )
-
-    with closing(store.inboxes()) as inboxes, closing(store.book()) as book:
+def test_an_error_of_the_book_does_not_tell_whom_it_is_about(
+    store: Store, tables: Tables, table: str
+) -> None:
+    with closing(store.inbox()) as inbox, closing(store.inboxes()) as inboxes:
+        inbox.append(state(0, SECRET, email=JANE))
         received = inboxes.after({}, 10)
-        with pytest.raises(SQLAlchemyError) as error:
+
+    with store.account("shop", Event()) as book, tables.refusing(table):
+        assert book is not None
+        with pytest.raises(SQLAlchemyError, match=FULL) as error:
             book.take_in(received, RULES)
 
-    assert not [secret for secret in SECRETS if secret in f"{error.value} {error.value!r}"]
+    told = "".join(traceback.format_exception(error.value)) + repr(error.value)
+    assert not [secret for secret in (JANE, SECRET) if secret in told]
 
 
-def test_only_the_one_who_serves_may_read_the_book(store: Store) -> None:
+def test_a_password_is_not_told(server: Postgres) -> None:
+    url = server.url("nowhere").replace("postgres@", "jane:s3cret@")
+    store = Store(url)
+
+    with pytest.raises(StoreAway) as error:
+        store.migrate()
+
+    told = "".join(traceback.format_exception(error.value))
+    assert store.place in told
+    assert not [text for text in (told, store.place, repr(store)) if "s3cret" in text]
+
+
+def test_only_its_owner_may_read_the_store(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/new/store")
+
+    store.migrate()
+
+    assert store.folder.stat().st_mode & 0o077 == 0
     assert (store.folder / "checkouts.db").stat().st_mode & 0o077 == 0
 
 
-def test_a_migration_that_ends_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path}")
-    with closing(sqlite3.connect(tmp_path / "checkouts.db")) as connection:
-        connection.execute("CREATE TABLE accounts (in_the_way TEXT)")
-        connection.commit()
-    with pytest.raises(SQLAlchemyError):
-        store.migrate()
-    with closing(sqlite3.connect(tmp_path / "checkouts.db")) as connection:
-        connection.execute("DROP TABLE accounts")
+# -- migrations --------------------------------------------------------------------------
+
+
+def test_a_store_is_there_once_it_is_migrated(bare: str) -> None:
+    store = Store(bare)
+    assert not store.exists
+    assert store.marks() == {}
 
     store.migrate()
 
     assert store.exists
+
+
+def test_a_migration_that_ends_in_the_middle_leaves_nothing_behind(bare: str) -> None:
+    tables, store = Tables(bare), Store(bare)
+    tables.ask("CREATE TABLE accounts (in_the_way VARCHAR(9))")
+    with pytest.raises(SQLAlchemyError):
+        store.migrate()
+    tables.ask("DROP TABLE accounts")
+
+    store.migrate()
+
+    assert store.exists
+
+
+def test_many_may_migrate_at_once(bare: str) -> None:
+    threads = [Thread(target=Store(bare).migrate) for _ in range(4)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert Store(bare).exists
+
+
+# -- accounts ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(store: Store) -> Iterator["Waiting"]:
+    with closing(Waiting(store)) as waiting:
+        yield waiting
+
+
+class Waiting:
+    """Another sender of the same account, which waits until it may work, or until told to stop."""
+
+    def __init__(self, store: Store) -> None:
+        self._stop, self.has_it, self.was_told_to_stop = Event(), Event(), Event()
+        self._thread = Thread(target=self._work, args=(store,))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self, store: Store) -> None:
+        with store.account("shop", self._stop) as book:
+            (self.was_told_to_stop if book is None else self.has_it).set()
+
+
+def test_an_account_is_had_by_one_sender_at_a_time(
+    store: Store, waiting: Waiting, caplog: pytest.LogCaptureFixture
+) -> None:
+    with store.account("shop", Event()) as book:
+        waiting.start()
+        until(lambda: "another sender is at work" in caplog.text)
+        assert book is not None
+        assert not waiting.has_it.is_set()
+
+    assert waiting.has_it.wait(10)
+
+
+def test_who_waits_for_an_account_can_be_told_to_stop(
+    store: Store, waiting: Waiting, caplog: pytest.LogCaptureFixture
+) -> None:
+    with store.account("shop", Event()):
+        waiting.start()
+        until(lambda: "another sender is at work" in caplog.text)
+
+        waiting.close()
+
+    assert waiting.was_told_to_stop.is_set()
+
+
+@pytest.fixture
+def database(server: Postgres, tmp_path: Path) -> Store:
+    return Store(postgres.migrated(server), tmp_path / "spool")
+
+
+def test_senders_of_different_shops_share_a_database(database: Store) -> None:
+    with database.account("shop", Event()) as ours, database.account("shop-2", Event()) as theirs:
+        assert ours is not None
+        assert theirs is not None
+
+
+def test_who_lost_an_account_can_write_no_more(server: Postgres, database: Store) -> None:
+    with database.account("shop", Event()) as book:
+        assert book is not None
+        _hang_up(server, database)
+
+        for _ in range(2):
+            with pytest.raises(AccountLost, match="the account of shop is lost"):
+                book.marks()
+
+        with database.account("shop", Event()) as another:
+            assert another is not None
+
+
+def test_an_account_lost_in_mid_write_keeps_nothing(
+    server: Postgres, database: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(database.inbox()) as inbox, closing(database.inboxes()) as inboxes:
+        inbox.append(state(0))
+        received = inboxes.after({}, 10)
+
+    with database.account("shop", Event()) as book:
+        assert book is not None
+        _hang_up(server, database)
+        with pytest.raises(AccountLost):
+            book.take_in(received, RULES)
+
+    assert database.marks() == {}
+
+
+def test_a_book_that_is_looked_into_cannot_be_written(database: Store) -> None:
+    with closing(database.inbox()) as inbox, closing(database.inboxes()) as inboxes:
+        inbox.append(state(0))
+        received = inboxes.after({}, 10)
+
+    with closing(database.book()) as book, pytest.raises(DBAPIError, match="read-only"):
+        book.take_in(received, RULES)
+
+
+def _hang_up(server: Postgres, store: Store) -> None:
+    """End all connections to the database of *store*, as a failing server does."""
+    name = store.place.rpartition("/")[2]
+    server.do(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+
+def test_nothing_acknowledged_depends_on_a_weaker_server(server: Postgres) -> None:
+    url = postgres.migrated(server)
+    name = url.rpartition("/")[2]
+    for setting, kept in {"off": "on", "local": "on", "remote_apply": "remote_apply"}.items():
+        server.do(f"ALTER DATABASE {name} SET synchronous_commit = '{setting}'")
+
+        with Database(url).connect() as connection:
+            (found,) = connection.execute("SHOW synchronous_commit").fetchone() or ()
+
+        assert found == kept

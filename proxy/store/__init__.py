@@ -1,18 +1,20 @@
 """Store: where the two halves meet; facts go in on one side, decisions come out on the other."""
 
-import sqlite3
-from contextlib import closing
-from datetime import timedelta
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Protocol
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
-
-from proxy.errors import Misconfigured
+from proxy.errors import StoreAway
+from proxy.facts import Fact
 from proxy.store.book import Attempt, Book, Change, CheckoutKey, checkout_key
-from proxy.store.inbox import Inbox, Inboxes
+from proxy.store.inbox import Received
+from proxy.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from proxy.store.postgres import PostgresStore
 
 __all__ = [
     "Attempt",
@@ -25,39 +27,96 @@ __all__ = [
     "checkout_key",
 ]
 
-_BUSY = timedelta(seconds=10)
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+
+
+class Inbox(Protocol):
+    """An inbox as the web half knows it, whatever the engine; safe to call from many threads."""
+
+    def append(self, fact: Fact) -> None:
+        """Return once *fact* is on disk, or raise :exc:`Unavailable`: it is not known to be."""
+
+    def probe(self) -> None:
+        """Return once something could have been kept, or raise :exc:`Unavailable`."""
+
+    def close(self) -> None:
+        """Take nothing more; a second time does nothing."""
+
+
+class Inboxes(Protocol):
+    """All inboxes as the sender reads them, whatever the engine."""
+
+    def after(self, marks: dict[str, int], limit: int) -> list[Received]:
+        """Return at most *limit* facts of each inbox that lie after its mark, oldest first."""
+
+    def prune_orphans(self, marks: dict[str, int]) -> None:
+        """Remove what was taken in, where no web worker does so."""
+
+    def close(self) -> None:
+        """Close what is open."""
 
 
 class Store:
-    """The store at *url*: ``sqlite:///`` and a folder.
+    """The store at *url*: ``sqlite:///`` and a folder, or ``postgresql://`` and a database.
 
-    The folder has one ``inbox-<slot>.db`` for each web worker and one ``checkouts.db`` for the
-    sender. Everything is opened when it is asked for, so a web worker never writes the book.
+    With PostgreSQL the web half keeps facts in the folder *spool* while the database is away.
+    Everything is opened when it is asked for, so a web worker never writes the book.
     """
 
-    def __init__(self, url: str) -> None:
-        self.folder = Path(url.removeprefix("sqlite:///"))
+    def __init__(self, url: str, spool: Path = Path("checkout-proxy-spool")) -> None:
+        self._engine = _engine(url, spool)
+        self.place = self._engine.place
+        """What to call the store before people: it has no password in it."""
+        self.folder = self._engine.folder
+        """Where this machine's own files lie."""
 
     def prepare(self) -> None:
         """Make the folder, or raise :exc:`Misconfigured` where nothing can be written in it."""
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with TemporaryFile(dir=self.folder):
-                pass
-        except OSError as error:
-            raise Misconfigured(f"CHECKOUT_PROXY_STORE cannot be written: {error}") from error
+        self._engine.prepare()
 
     def inbox(self) -> Inbox:
-        """Return an inbox that is this process' own."""
-        return Inbox.in_free_slot(self.folder)
+        """Return an inbox that is this process' own, with nothing between it and the store."""
+        return self._engine.inbox()
 
-    def inboxes(self) -> Inboxes:
-        """Return all inboxes, for the sender to read."""
-        return Inboxes(self.folder)
+    def web_inbox(self) -> Inbox:
+        """Return an inbox that is this web worker's own, and tend to it until it is closed."""
+        return self._engine.web_inbox()
+
+    def inboxes(self, shop: str | None = None) -> Inboxes:
+        """Return all inboxes, those of *shop* alone where the engine keeps shops apart."""
+        return self._engine.inboxes(shop)
 
     def book(self) -> Book:
-        """Return the book of checkouts; :meth:`migrate` must have made it."""
-        return Book(self._engine())
+        """Return the book of checkouts, to look into; :meth:`migrate` must have made it."""
+        return self._engine.book()
+
+    @contextmanager
+    def account(self, shop: str, stop: threading.Event) -> Iterator[Book | None]:
+        """Hold *shop*'s account, and yield its book, migrated; ``None`` where *stop* came first.
+
+        There is one holder at a time. One that may no longer be it gets :exc:`AccountLost`.
+        """
+        said = ""
+        while not stop.is_set():
+            with ExitStack() as stack:
+                book, why_not = self._try_to_hold(shop, stack)
+                if book is not None:
+                    yield book
+                    return
+            if why_not != said:
+                logger.warning("%s; waiting until that is over", why_not)
+                said = why_not
+            stop.wait(_POLL_SECONDS)
+        yield None
+
+    def _try_to_hold(self, shop: str, stack: ExitStack) -> tuple[Book | None, str]:
+        try:
+            book = stack.enter_context(self._engine.held(shop))
+        except StoreAway as error:
+            return None, str(error)
+        return book, f"another sender is at work on {self.place}"
 
     def marks(self) -> dict[str, int]:
         """Return how far the sender has read each inbox: nothing, where none ever ran."""
@@ -69,49 +128,17 @@ class Store:
     @property
     def exists(self) -> bool:
         """Whether a sender has made its tables here: half of them are none yet."""
-        if not self._path.exists():
-            return False
-        with closing(sqlite3.connect(self._path)) as connection:
-            try:
-                # Alembic writes its version when the last table is made.
-                return connection.execute("SELECT 1 FROM alembic_version").fetchone() is not None
-            except sqlite3.Error:
-                return False
-
-    @property
-    def sender_lock(self) -> Path:
-        """The file that the one sender holds locked."""
-        return self.folder / "sender.lock"
+        return self._engine.exists
 
     def migrate(self) -> None:
         """Bring the book's tables up to date."""
-        self.prepare()
-        self._path.touch(mode=0o600)
-        config = Config()
-        config.set_main_option("script_location", "proxy:store/migrations")
-        engine = self._engine()
-        with engine.begin() as connection:
-            # Else Python's driver commits each table by itself, and a kill leaves half of them.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-        engine.dispose()
-
-    @property
-    def _path(self) -> Path:
-        return self.folder / "checkouts.db"
-
-    def _engine(self) -> Engine:
-        engine = create_engine(
-            f"sqlite:///{self._path}",
-            connect_args={"timeout": _BUSY.total_seconds()},
-            hide_parameters=True,  # an error would tell the log whose address it was about
-        )
-        event.listen(engine, "connect", _durable)
-        return engine
+        self._engine.migrate()
 
 
-def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")  # What is erased is overwritten.
+def _engine(url: str, spool: Path) -> "SqliteStore | PostgresStore":
+    if url.startswith("sqlite:///"):
+        return SqliteStore(Path(url.removeprefix("sqlite:///")))
+    # Only here: psycopg is an extra.
+    from proxy.store.postgres import PostgresStore
+
+    return PostgresStore(url, spool)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy import facts
 from proxy.carts.cart import Cart, replaces
@@ -135,7 +135,7 @@ class Book:
         """Write down whether *shop*'s account may be sent to."""
         row = {"shop": shop, **asdict(standing)}
         with self._engine.begin() as connection:
-            connection.execute(_replacing(schema.accounts), [row])
+            connection.execute(_replacing(schema.accounts, connection), [row])
 
     # -- reading --
 
@@ -167,7 +167,7 @@ class Book:
         table = schema.checkouts
         query = select(*_COLUMNS).where(table.c.shop == shop, table.c.status == Status.DEAD)
         if reason is not None:
-            query = query.where(table.c.reason.contains(reason, autoescape=True))
+            query = query.where(table.c.reason.icontains(reason, autoescape=True))
         with self._engine.connect() as connection:
             return [_checkout(row) for row in connection.execute(query.order_by(table.c.acted_at))]
 
@@ -225,7 +225,7 @@ class _Folding:
         _erase_closed(self._connection, {key: self._checkouts.get(key, []) for key in heard})
         marks = [{"inbox": inbox, "seq": seq} for inbox, seq in self._marks.items()]
         if marks:
-            self._connection.execute(_replacing(schema.marks), marks)
+            self._connection.execute(_replacing(schema.marks, self._connection), marks)
 
     def _decision(self, item: Received) -> str:
         key = item.shop, item.cart_id
@@ -236,7 +236,7 @@ class _Folding:
             # One fact that nobody foresaw must not stop all that come after it.
             logger.exception("a fact of the kind %s cannot be taken in", item.kind)
             return f"cannot be taken in ({type(error).__name__})"
-        if not self._keep_cart(fact):
+        if not self._keep_cart(fact, delayed=item.delayed):
             return "older than the cart that came before: changes nothing"
         self._checkouts[key] = self._changed[key] = after
         if not after:
@@ -245,15 +245,17 @@ class _Folding:
             return "delivered before this"
         return f"{after[-1].status}: {after[-1].reason}"
 
-    def _keep_cart(self, fact: Fact) -> bool:
+    def _keep_cart(self, fact: Fact, *, delayed: bool) -> bool:
         """Keep or remove the cart that *fact* is about, unless it is older than the one we have."""
         if not isinstance(fact, CartPushed | CartDeleted | OrderPlaced):
             return True
         kept = self._carts.get((fact.shop, fact.cart_id))
         match fact:
-            case CartPushed() if kept is None or _overtakes(fact, kept):
+            case CartPushed() if delayed and self._was_bought_since(fact):
+                return False
+            case CartPushed() if kept is None or _overtakes(fact, kept, delayed=delayed):
                 self._keep(fact, _KeptCart(fact.cart, fact.received_at))
-            case CartDeleted() if kept is None or _came_later(fact, kept):
+            case CartDeleted() if kept is None or _came_later(fact, kept, delayed=delayed):
                 self._keep(fact, None)
             case OrderPlaced():
                 # What was bought is not what the next visit is about to buy.
@@ -267,6 +269,10 @@ class _Folding:
         key = fact.shop, fact.cart_id
         self._carts[key] = cart
         self._changed_carts.add(key)
+
+    def _was_bought_since(self, fact: Fact) -> bool:
+        known = self._checkouts.get((fact.shop, fact.cart_id), [])
+        return any(c.ordered_at is not None and fact.received_at <= c.ordered_at for c in known)
 
     def _note(self, item: Received, decision: str) -> None:
         # A cart is kept in its own table, and the last one only.
@@ -334,7 +340,7 @@ _ATTEMPT = [field.name for field in fields(Attempt)]
 def _save(connection: Connection, checkouts: Iterable[Checkout]) -> None:
     rows = [{name: getattr(checkout, name) for name in _CHECKOUT} for checkout in checkouts]
     if rows:
-        connection.execute(_replacing(schema.checkouts), rows)
+        connection.execute(_replacing(schema.checkouts, connection), rows)
 
 
 def _key(checkout: Checkout) -> _CartKey:
@@ -397,18 +403,20 @@ def _kept_carts(connection: Connection, keys: set[_CartKey]) -> dict[_CartKey, _
     return {(row.shop, row.cart_id): _KeptCart(row.cart, row.received_at) for row in rows}
 
 
-def _overtakes(pushed: CartPushed, kept: _KeptCart) -> bool:
-    return replaces(pushed.cart, kept.cart, came_later=_came_later(pushed, kept))
+def _overtakes(pushed: CartPushed, kept: _KeptCart, *, delayed: bool) -> bool:
+    came_later = _came_later(pushed, kept, delayed=delayed)
+    return replaces(pushed.cart, kept.cart, came_later=came_later)
 
 
-def _came_later(fact: Fact, kept: _KeptCart) -> bool:
+def _came_later(fact: Fact, kept: _KeptCart, *, delayed: bool) -> bool:
     """Tell whether *fact* was received after the cart that is kept.
 
     Two workers' inboxes are read within a moment of each other. What seems to be far older than
-    what was read before it was received under a clock that has been set back meanwhile.
+    what was read before it was received under a clock that has been set back meanwhile, unless it
+    was *delayed* on its way to us.
     """
     behind: timedelta = kept.received_at - fact.received_at
-    return behind <= timedelta(0) or behind > _INBOXES_APART
+    return behind <= timedelta(0) or (behind > _INBOXES_APART and not delayed)
 
 
 _INBOXES_APART = timedelta(minutes=1)
@@ -421,7 +429,7 @@ def _save_carts(connection: Connection, carts: Mapping[_CartKey, _KeptCart | Non
         if kept is not None
     ]
     if put:
-        connection.execute(_replacing(schema.carts), put)
+        connection.execute(_replacing(schema.carts, connection), put)
     for key in (key for key, kept in carts.items() if kept is None):
         connection.execute(_of(schema.carts.delete(), schema.carts, key))
 
@@ -430,9 +438,10 @@ def _of(statement: Any, table: Any, key: _CartKey) -> Any:
     return statement.where(table.c.shop == key[0], table.c.cart_id == key[1])
 
 
-def _replacing(table: Any) -> Any:
+def _replacing(table: Any, connection: Connection) -> Any:
     """Return the statement that puts rows into *table*, in the place of those with the same key."""
-    statement = upsert(table)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
     keys = {column.name for column in table.primary_key}
     new = {
         column.name: statement.excluded[column.name]

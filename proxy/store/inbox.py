@@ -76,6 +76,15 @@ class Inbox:
         """Return once something was written to disk, or raise :exc:`Unavailable`."""
         self._group.commit(lambda connection: connection.execute(_REWRITE_VERSION))
 
+    def oldest(self, limit: int) -> "list[Received]":
+        """Return the oldest facts that lie here, or raise :exc:`sqlite3.Error`."""
+        if not self._path.exists():
+            return []
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            inbox = _identity(connection)
+            rows = connection.execute(_SELECT, (0, limit)).fetchall() if inbox else []
+            return [_received(inbox or "", row) for row in rows]
+
     def prune(self, marks: dict[str, int]) -> None:
         """Remove what the sender has taken in: of each inbox, all up to its mark."""
 
@@ -192,7 +201,10 @@ def _identity(connection: sqlite3.Connection) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Received:
-    """A fact as it lies in an inbox, not yet read."""
+    """A fact as it lies in an inbox, not yet read.
+
+    ``delayed`` says that it lay elsewhere before, so that younger ones may have come first.
+    """
 
     inbox: str
     seq: int
@@ -202,6 +214,7 @@ class Received:
     cart_id: str
     received_at: datetime
     body: bytes
+    delayed: bool = False
 
 
 class Inboxes:
@@ -214,14 +227,7 @@ class Inboxes:
 
     def after(self, marks: dict[str, int], limit: int) -> list[Received]:
         """Return at most *limit* facts of each inbox that lie after its mark, oldest first."""
-        each = [list(self._read(path, marks, limit)) for path in self._paths()]
-        # Where one has more to come, the others wait: carts and orders count in their order.
-        # (The latest time and not the last fact's: a clock may have been set back.)
-        backlogs = [max(f.received_at for f in facts) for facts in each if len(facts) == limit]
-        until = min(backlogs, default=datetime.max.replace(tzinfo=UTC))
-        # A beginning of each file, never a selection: its mark moves past all that is before.
-        taken = [takewhile(lambda fact: fact.received_at <= until, facts) for facts in each]
-        return sorted(chain.from_iterable(taken), key=lambda fact: fact.received_at)
+        return in_order([list(self._read(path, marks, limit)) for path in self._paths()], limit)
 
     def prune_orphans(self, marks: dict[str, int]) -> None:
         """Remove what was taken in from inboxes whose web worker is gone."""
@@ -261,6 +267,17 @@ class Inboxes:
             connection.execute("PRAGMA query_only = ON")
             self._connections[key] = connection
         return self._connections[key]
+
+
+def in_order(each: Sequence[list[Received]], limit: int) -> list[Received]:
+    """Return what can be taken in by now of inboxes that were read up to *limit*, oldest first."""
+    # Where one has more to come, the others wait: carts and orders count in their order.
+    # (The latest time and not the last fact's: a clock may have been set back.)
+    backlogs = [max(f.received_at for f in facts) for facts in each if len(facts) == limit]
+    until = min(backlogs, default=datetime.max.replace(tzinfo=UTC))
+    # A beginning of each inbox, never a selection: its mark moves past all that is before.
+    taken = [takewhile(lambda fact: fact.received_at <= until, facts) for facts in each]
+    return sorted(chain.from_iterable(taken), key=lambda fact: fact.received_at)
 
 
 def _received(inbox: str, row: tuple[int, str, str, str, str, str, bytes]) -> Received:

@@ -66,6 +66,9 @@ def words(kind: type[StrEnum]) -> Enum:
     return Enum(kind, native_enum=False, length=32, values_callable=list)
 
 
+# SQLite numbers by itself only what is called INTEGER, and beyond 2^31 all the same.
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
 # -- what the web half writes ------------------------------------------------------------
 
 inboxes = MetaData()
@@ -100,7 +103,7 @@ marks = Table(
 facts = Table(
     "facts",
     book,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", _NUMBER, primary_key=True),
     Column("shop", String(64), nullable=False),
     Column("cart_id", String(255), nullable=False),
     Column("id", String(64), nullable=False),
@@ -127,7 +130,7 @@ checkouts = Table(
     Column("shop", String(64), nullable=False),
     Column("cart_id", String(255), nullable=False),
     Column("epoch", Instant, nullable=False),
-    Column("unique_id", String(255), nullable=False),
+    Column("unique_id", String(300), nullable=False),
     Column("acted_at", Instant, nullable=False),
     Column("settled_at", Instant, nullable=False),
     Column("status", words(Status), nullable=False),
@@ -149,7 +152,7 @@ checkouts = Table(
 attempts = Table(
     "attempts",
     book,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", _NUMBER, primary_key=True),
     Column("shop", String(64), nullable=False),
     Column("cart_id", String(255), nullable=False),
     Column("epoch", Instant, nullable=False),

@@ -1,0 +1,137 @@
+"""SQLite: the embedded store, a folder of files on one machine."""
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from sqlalchemy import Engine, create_engine, event
+
+from proxy.errors import Misconfigured
+from proxy.store import migration
+from proxy.store.book import Book
+from proxy.store.inbox import Inbox, Inboxes
+
+logger = logging.getLogger(__name__)
+
+_BUSY = timedelta(seconds=10)
+_PRUNE_SECONDS = 5.0
+
+
+class SqliteStore:
+    """The files of *folder*: ``inbox-<slot>.db`` for each web worker, one ``checkouts.db``.
+
+    Everything is opened when it is asked for, so a web worker never writes the book.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.place = str(folder.absolute())
+
+    def prepare(self) -> None:
+        """Make the folder, or raise :exc:`Misconfigured`."""
+        make_folder(self.folder, "CHECKOUT_PROXY_STORE")
+
+    def inbox(self) -> Inbox:
+        """Return the file of a slot that is free."""
+        return Inbox.in_free_slot(self.folder)
+
+    def web_inbox(self) -> Inbox:
+        """Return the file of a slot that is free, and go on pruning it."""
+        inbox = self.inbox()
+        inbox.prune_every(_PRUNE_SECONDS, self._marks)
+        return inbox
+
+    def inboxes(self, shop: str | None) -> Inboxes:
+        """Return all files: they are not kept apart by shop."""
+        return Inboxes(self.folder)
+
+    def book(self) -> Book:
+        """Return the book, to read and to write."""
+        return Book(self._engine())
+
+    @contextmanager
+    def held(self, shop: str) -> Iterator[Book | None]:
+        """Hold the folder's lock; it is the kernel's, so it goes when this process goes."""
+        self.prepare()
+        lock = os.open(self.folder / "sender.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            if not _is_locked(lock):
+                yield None
+                return
+            self.migrate()
+            with closing(self.book()) as book:
+                yield book
+        finally:
+            os.close(lock)
+
+    @property
+    def exists(self) -> bool:
+        """Whether Alembic wrote its version, which it does when the last table is made."""
+        if not self._path.exists():
+            return False
+        with closing(sqlite3.connect(self._path)) as connection:
+            try:
+                return connection.execute("SELECT 1 FROM alembic_version").fetchone() is not None
+            except sqlite3.Error:
+                return False
+
+    def migrate(self) -> None:
+        """Make the folder and the tables, or bring them up to date."""
+        self.prepare()
+        self._path.touch(mode=0o600)
+        engine = self._engine()
+        with engine.begin() as connection:
+            # Else Python's driver commits each table by itself, and a kill leaves half of them.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            migration.upgrade(connection)
+        engine.dispose()
+
+    def _marks(self) -> dict[str, int]:
+        if not self.exists:
+            return {}
+        with closing(self.book()) as book:
+            return book.marks()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "checkouts.db"
+
+    def _engine(self) -> Engine:
+        engine = create_engine(
+            f"sqlite:///{self._path}",
+            connect_args={"timeout": _BUSY.total_seconds()},
+            hide_parameters=True,  # an error would tell the log whose address it was about
+        )
+        event.listen(engine, "connect", _durable)
+        return engine
+
+
+def make_folder(folder: Path, setting: str) -> None:
+    """Make *folder*, or raise :exc:`Misconfigured` where nothing can be written in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Misconfigured(f"{setting} cannot be written: {error}") from error
+
+
+def _is_locked(lock: int) -> bool:
+    """Lock *lock* for this process, unless another one holds it; return whether it is ours."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # What is erased is overwritten.
