@@ -69,6 +69,12 @@ def store(url: str, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
+def database(server: Postgres, tmp_path: Path) -> Store:
+    """Return a store in PostgreSQL, migrated, in which nothing lies."""
+    return Store(postgres.emptied(server), tmp_path / "spool")
+
+
+@pytest.fixture
 def tables(url: str) -> Tables:
     """Return the tables of :func:`store` as an outsider finds them."""
     return Tables(url)

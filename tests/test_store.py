@@ -161,11 +161,6 @@ def test_who_waits_for_an_account_can_be_told_to_stop(
     assert waiting.was_told_to_stop.is_set()
 
 
-@pytest.fixture
-def database(server: Postgres, tmp_path: Path) -> Store:
-    return Store(postgres.migrated(server), tmp_path / "spool")
-
-
 def test_senders_of_different_shops_share_a_database(database: Store) -> None:
     with database.account("shop", Event()) as ours, database.account("shop-2", Event()) as theirs:
         assert ours is not None
