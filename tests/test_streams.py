@@ -1,9 +1,10 @@
 """Streams: what PostgreSQL's inbox promises beyond what both engines do."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Event
 
 import psycopg
 import pytest
@@ -103,18 +104,13 @@ def test_a_commit_that_was_not_answered_shares_its_number_with_no_other(
 
 def test_after_the_first_that_waits_in_vain_nobody_waits(server: Postgres, inbox: Inbox) -> None:
     append(inbox, "before")
-    with _held_up(server):
-        waiting = [Thread(target=appended, args=(inbox, state(0))) for _ in range(10)]
-        for thread in waiting:
-            thread.start()
-        waiting[0].join()
+    with _held_up(server), ThreadPoolExecutor(10) as threads:
+        first = [threads.submit(appended, inbox, state(0)) for _ in range(10)]
+        assert not any(kept.result() for kept in first)
 
         for _ in range(3):
             with pytest.raises(Unavailable, match="is away"):
                 append(inbox, "refused")
-
-    for thread in waiting:
-        thread.join()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -82,8 +82,9 @@ class Line:
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
 
     def cut(self) -> None:
-        """Let whoever waits for the database hear that it is gone."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        """Let whoever waits for the database hear that it is gone; a second time does nothing."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the socket, which lives on for the connection."""
