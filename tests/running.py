@@ -154,14 +154,18 @@ class Proxy(Program):
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
         command = (sys.executable, "-m", "proxy", "serve", "--bind", self.address, *options)
-        ours = {name: text for name, text in os.environ.items() if not _is_foreign(name)}
-        super().__init__("proxy", *command, env=ours | dict(env))
+        super().__init__("proxy", *command, env=ours(env))
 
     def is_up(self) -> bool:
         try:
             return requests.get(f"{self.url}/readyz", timeout=5).ok
         except requests.RequestException:
             return False
+
+
+def ours(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which the proxy knows of nothing but *env*."""
+    return {n: text for n, text in os.environ.items() if not _is_foreign(n)} | dict(env)
 
 
 def _is_foreign(name: str) -> bool:
