@@ -143,9 +143,9 @@ class Ledger:
         return [event for event in events if event.attributes["properties"]["cart_id"] == cart_id]
 
 
-def until(condition: Callable[[], object], timeout: float = 30) -> None:
+def until(condition: Callable[[], object], timeout: float = 30, every: float = 0.02) -> None:
     """Return as soon as *condition* holds; it is about another process, which cannot call back."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.02)
+        time.sleep(every)

@@ -18,6 +18,7 @@ from proxy.payload import PropertyNames
 from proxy.sandbox.faults import Answer, Cut, Hang, Strange
 from proxy.sandbox.klaviyo import Klaviyo, Request
 from proxy.store import Book, Inbox, Store
+from tests import backlog
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
 from tests.said import after, order, pushed, replay, state
 
@@ -176,7 +177,7 @@ def test_a_bad_event_is_found_in_a_bulk_and_the_others_arrive(stage: Scene, bad:
     assert {letter.cart_id for letter in dead} == {f"c-{number}" for number in bad}
     assert all("Klaviyo answered 400" in letter.reason for letter in dead)
     assert len(stage.singles) <= 2 * len(bad)
-    assert len(stage.bulks) <= 16 * len(bad)
+    assert len(stage.bulks) <= 18 * len(bad)
 
 
 def test_a_telephone_number_that_spoils_a_bulk_is_spared(stage: Scene) -> None:
@@ -376,3 +377,26 @@ def test_a_silly_retry_after_does_not_stop_an_account(stage: Scene, retry_after:
     stage.work_off()
 
     assert len(stage.klaviyo.events) == 1
+
+
+# -- a backlog ---------------------------------------------------------------------------
+
+
+def test_a_backlog_is_worked_off_at_klaviyos_limits_once_each(tmp_path: Path) -> None:
+    backlog.lay_up(Store(f"sqlite:///{tmp_path}"), 3_000)
+
+    drained = backlog.drain(tmp_path, 3_000, throttled=True, patience=90)
+
+    assert (drained.counted, drained.twice, drained.throttled) == (3_000, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_million_is_worked_off_as_fast_as_klaviyo_allows(tmp_path: Path) -> None:
+    backlog.lay_up(Store(f"sqlite:///{tmp_path}"), 1_000_000)
+
+    drained = backlog.drain(tmp_path, 1_000_000, throttled=True)
+
+    print(drained)  # noqa: T201 - the figures are what one runs it for
+    assert (drained.counted, drained.twice, drained.throttled) == (1_000_000, 0, 0)
+    assert drained.events_per_s > 2_300
+    assert drained.max_rss_mb < 200
