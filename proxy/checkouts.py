@@ -306,9 +306,13 @@ def _erased_if_closed(checkout: Checkout) -> Checkout:
     """Return *checkout* without a person's data, where nothing will be sent any more."""
     if checkout.status not in (Status.DELIVERED, Status.CANCELLED):
         return checkout
-    maybe_sent = checkout.maybe_sent or checkout.addressee is not None
-    erased = replace(checkout, latest=checkout.latest.erased(), addresses=(), addressee=None)
-    return replace(erased, maybe_sent=maybe_sent)
+    return replace(
+        checkout,
+        latest=checkout.latest.erased(),
+        addresses=(),
+        addressee=None,
+        maybe_sent=checkout.maybe_sent or checkout.addressee is not None,
+    )
 
 
 # -- what became of an attempt -----------------------------------------------------------
@@ -329,8 +333,16 @@ def addressed(checkout: Checkout, *, seen: Checkout, profile: Profile) -> Checko
 
 def delivered(checkout: Checkout) -> Checkout:
     """Return *checkout* after Klaviyo took the event: done, whatever else came in."""
-    done = replace(checkout, status=Status.DELIVERED, reason="Klaviyo took it", due_at=None)
-    return _erased_if_closed(replace(done, trouble=None, retry_at=None))
+    return _erased_if_closed(
+        replace(
+            checkout,
+            status=Status.DELIVERED,
+            reason="Klaviyo took it",
+            due_at=None,
+            trouble=None,
+            retry_at=None,
+        )
+    )
 
 
 def unless_changed(
@@ -369,6 +381,8 @@ def held(checkout: Checkout) -> Checkout:
 
 def unbound(checkout: Checkout) -> Checkout:
     """Return *checkout* free to be sent to somebody else: surely no attempt has reached anybody."""
+    if checkout.addressee is None and not checkout.maybe_sent:
+        return checkout
     return replace(checkout, addressee=None, maybe_sent=False)
 
 
