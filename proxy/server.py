@@ -29,7 +29,12 @@ from proxy.errors import AccountLost, Misconfigured
 from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
-from proxy.stopping import on_stop_signals, stop_on_signals, when_orphaned
+from proxy.stopping import (
+    on_stop_signals,
+    outlive_the_terminal,
+    stop_on_signals,
+    when_orphaned,
+)
 from proxy.store import Book, Store
 
 logger = logging.getLogger(__name__)
@@ -196,6 +201,8 @@ def web_worker() -> Flask:
     It reads the settings from the environment, as under any other WSGI server.
     """
     when_orphaned(_end)
+    # Its end is told to every process at once; the parent hears of it too and stops this one.
+    outlive_the_terminal()
     return create_app()
 
 

@@ -6,16 +6,23 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+# That is what nohup does. Looked up here, before granian sets a handler of its own.
+_UNDER_NOHUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
+    """Return an event that SIGTERM, SIGINT and SIGHUP set."""
     stop = threading.Event()
     on_stop_signals(stop.set)
     return stop
 
 
 def on_stop_signals(*acts: Callable[[], object]) -> None:
-    """Call *acts* one after the other, in a thread of its own, when SIGTERM or SIGINT comes."""
+    """Call *acts* one after the other, once, in a thread of its own, when a signal says to stop.
+
+    These are SIGTERM, SIGINT and SIGHUP: a terminal that hangs up tells all processes, as Ctrl-C
+    does. Under nohup SIGHUP stays ignored.
+    """
     heard: SimpleQueue[int] = SimpleQueue()
 
     def wait_and_act() -> None:
@@ -24,10 +31,17 @@ def on_stop_signals(*acts: Callable[[], object]) -> None:
             act()
 
     threading.Thread(target=wait_and_act, daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # A handler interrupts its thread anywhere, even where that holds an event's own lock to
         # wait for it. This queue may be used there: its put is reentrant, says Python's manual.
         signal.signal(number, lambda number, _: heard.put(number))
+    if _UNDER_NOHUP:
+        outlive_the_terminal()
+
+
+def outlive_the_terminal() -> None:
+    """Ignore SIGHUP."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def when_orphaned(act: Callable[[], object]) -> None:

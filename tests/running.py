@@ -92,10 +92,15 @@ class Program(ABC):
         """Send *number* to the main process and return its exit status."""
         assert self._process is not None, f"{self.name} is not running"
         self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self, seconds: float = _PATIENCE) -> int:
+        """Return the exit status of the main process, which was told to end."""
+        assert self._process is not None, f"{self.name} is not running"
         try:
-            return self._process.wait(_PATIENCE)
+            return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(self._said(f"goes on after {number.name}")) from None
+            raise AssertionError(self._said("goes on although it was told to end")) from None
         finally:
             self.kill()
 
