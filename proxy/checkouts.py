@@ -95,6 +95,13 @@ _CLOCK_SKEW = timedelta(minutes=5)
 # No order is older than that when we hear of it, whatever is said.
 _OLDEST_ORDER = timedelta(days=30)
 
+# No event settles for longer, and no retry waits for longer: a Retry-After that is longer holds up
+# the whole account.
+LONGEST_WAIT = timedelta(hours=1)
+
+# The inboxes of several web workers are read within a moment of each other.
+INBOXES_APART = timedelta(minutes=1)
+
 _PATIENCE = {Trouble.NO_CART: timedelta(hours=6), Trouble.KLAVIYO: timedelta(hours=72)}
 _GONE_TRIES = 3
 
@@ -236,6 +243,47 @@ def _revived(checkout: Checkout, asked: ReplayAsked, rules: Rules) -> Checkout:
 def judged_again(checkout: Checkout, rules: Rules) -> Checkout:
     """Return *checkout* as *rules* judge it now: the shop may have changed them since."""
     return _judged(checkout, rules) if checkout.status is Status.PENDING else checkout
+
+
+# -- a clock that was set back -----------------------------------------------------------
+
+
+def found_at(checkouts: Sequence[Checkout], received_at: datetime) -> Sequence[Checkout]:
+    """Return *checkouts* as a fact finds them that was received at *received_at*.
+
+    Facts come in the order in which they were received. What seems to be far later than this one
+    was written under a clock that has been set back meanwhile: it came before.
+    """
+    latest, before = received_at + INBOXES_APART, received_at - INBOXES_APART
+    return [
+        brought_back(checkout, before) if _last_heard(checkout) > latest else checkout
+        for checkout in checkouts
+    ]
+
+
+def _last_heard(checkout: Checkout) -> datetime:
+    return max(checkout.acted_at, checkout.ordered_at or checkout.acted_at)
+
+
+def brought_back(checkout: Checkout, now: datetime) -> Checkout:
+    """Return *checkout* with no time after *now*, under a clock that was set back.
+
+    Its epoch and its ``unique_id`` stay: they say which event it is, and not when.
+    """
+    return replace(
+        checkout,
+        acted_at=min(checkout.acted_at, now),
+        settled_at=min(checkout.settled_at, now),
+        due_at=_earlier(checkout.due_at, now),
+        ordered_at=_earlier(checkout.ordered_at, now),
+        troubled_at=_earlier(checkout.troubled_at, now),
+        retry_at=_earlier(checkout.retry_at, now),
+        latest=checkout.latest.not_after(now),
+    )
+
+
+def _earlier(at: datetime | None, now: datetime) -> datetime | None:
+    return None if at is None else min(at, now)
 
 
 # -- judging -----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Latest: the newest word on each matter of a checkout, whatever order the words came in."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
@@ -64,6 +64,11 @@ class Latest:
         return Latest(
             **{name: _newer(getattr(self, name), getattr(other, name)) for name in _matters()}
         )
+
+    def not_after(self, at: datetime) -> "Latest":
+        """Return the same words, none of them said after *at*."""
+        words = ((name, getattr(self, name)) for name in _matters())
+        return Latest(**{name: word and replace(word, at=min(word.at, at)) for name, word in words})
 
     def erased(self) -> "Latest":
         """Return only what is not about a person: what was decided on consent."""

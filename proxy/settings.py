@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from proxy.checkouts import LONGEST_WAIT
 from proxy.errors import Misconfigured
 
 PREFIX = "CHECKOUT_PROXY_"
@@ -29,6 +30,13 @@ def _period(text: str) -> timedelta:
     if not period:
         raise ValueError("is a number of seconds above zero, such as 86400")
     return period
+
+
+def _settle_time(text: str) -> timedelta:
+    time = _seconds(text)
+    if time > LONGEST_WAIT:
+        raise ValueError(f"is at most {LONGEST_WAIT.total_seconds():.0f} seconds")
+    return time
 
 
 def _name(text: str) -> str:
@@ -221,7 +229,9 @@ class Settings:
         "push",
     )
     settle: timedelta = _setting(
-        _seconds, "how long an event waits after the last state posted, in seconds", "30"
+        _settle_time,
+        "how long an event waits after the last state posted, in seconds, an hour at most",
+        "30",
     )
     epoch: timedelta = _setting(
         _period, "after how many seconds without activity a checkout begins anew", "86400"

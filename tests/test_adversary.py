@@ -737,7 +737,7 @@ def test_a_clock_that_was_ahead_does_not_stop_the_account_for_ever(pushing: Scen
     pushing.hear(pushed(0, cart_id="c-2"), state(2, "c-2", email=JOHN))
     pushing.work()
 
-    assert pushing.people() == [JOHN]
+    assert pushing.people() == [JANE, JOHN]
 
 
 def test_an_inbox_that_is_no_database_holds_up_no_other(
@@ -753,3 +753,97 @@ def test_an_inbox_that_is_no_database_holds_up_no_other(
     assert pushing.people() == [JANE]
     unreadable = [text for text in caplog.messages if "inbox-7.db cannot be read" in text]
     assert len(unreadable) == 1
+
+
+# -- the clock is set back ---------------------------------------------------------------
+
+DAY = 24 * 60
+
+
+def test_an_event_does_not_wait_for_a_clock_that_was_ahead(pushing: Scene) -> None:
+    pushing.hear(pushed(DAY), state(DAY, email=JANE))
+    pushing.clock.minute = DAY - 1  # It settles for as long as the sender takes.
+    pushing.sender.step()
+    assert pushing.people() == []
+
+    pushing.clock.minute = 2
+    pushing.work()
+
+    assert pushing.people() == [JANE]
+
+
+def test_a_retry_waits_its_time_after_the_clock_was_set_back(pushing: Scene) -> None:
+    pushing.klaviyo.misbehave(Answer(503), times=2)
+    pushing.hear(pushed(DAY), state(DAY, email=JANE))
+    pushing.work()
+
+    pushing.clock.minute = 2
+    pushing.work()
+    pushing.work()
+    assert len(pushing.klaviyo.requests) == 2
+    pushing.clock.minute = 2 + 15
+    pushing.work()
+
+    assert pushing.people() == [JANE]
+
+
+def test_an_order_after_the_clock_was_set_back_is_in_time(pushing: Scene) -> None:
+    pushing.klaviyo.misbehave(Answer(503))
+    pushing.hear(pushed(DAY), state(DAY, email=JANE))
+    pushing.work()
+
+    pushing.clock.minute = 2
+    pushing.hear(order(2))
+    pushing.work()
+
+    assert pushing.people() == []
+    assert pushing.checkout().status is Status.CANCELLED
+    assert pushing.book.cart("shop", "c-1") is None
+
+
+def test_a_visit_after_the_clock_was_set_back_is_none_that_was_ordered_before(
+    pushing: Scene,
+) -> None:
+    pushing.hear(pushed(DAY), state(DAY, email=JANE), order(DAY + 1))
+    pushing.work()
+
+    pushing.clock.minute = 2
+    pushing.hear(pushed(2), state(2, email=JANE))
+    pushing.work()
+
+    assert pushing.people() == [JANE]
+
+
+def test_a_correction_after_the_clock_was_set_back_is_the_last_word(pushing: Scene) -> None:
+    pushing.klaviyo.misbehave(Answer(429, retry_after=60))
+    pushing.hear(pushed(DAY), state(DAY, email=JANE))
+    pushing.work()
+
+    pushing.clock.minute = 2
+    pushing.hear(state(2, email=JOHN))
+    pushing.work()
+
+    assert pushing.people() == [JOHN]
+
+
+def test_a_reload_after_the_clock_was_set_back_is_no_other_checkout(pushing: Scene) -> None:
+    pushing.hear(pushed(DAY), state(DAY, email=JANE))
+    pushing.work()
+
+    pushing.clock.minute = 2
+    pushing.hear(state(2, email=JANE))
+    pushing.hear(state(DAY + 2, email=JANE))
+    pushing.work()
+
+    assert pushing.people() == [JANE]
+    assert len(pushing.book.checkouts("shop", "c-1")) == 1
+
+
+def test_one_inbox_is_read_in_its_order_over_a_clock_that_was_set_back(pushing: Scene) -> None:
+    pushing.hear(pushed(DAY), state(DAY, email=JOHN), order(DAY + 1))
+    pushing.hear(pushed(2), state(2, email=JANE))
+    pushing.clock.minute = 2
+
+    pushing.work()
+
+    assert pushing.people() == [JANE]

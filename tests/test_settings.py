@@ -78,6 +78,11 @@ def test_settle_may_be_zero() -> None:
     assert read(SETTLE="0").settle == timedelta(0)
 
 
+def test_an_event_settles_for_an_hour_at_most() -> None:
+    assert read(SETTLE="3600").settle == timedelta(hours=1)
+    assert mistakes(SETTLE="3600.1") == ["CHECKOUT_PROXY_SETTLE is at most 3600 seconds"]
+
+
 def test_the_last_of_the_keys_comes_last() -> None:
     assert read(TOKEN_KEYS=" old , new ").token_keys == ("old", "new")
 

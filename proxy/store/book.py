@@ -12,7 +12,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy import facts
 from proxy.carts.cart import Cart, replaces
-from proxy.checkouts import Checkout, Rules, Status, fold, ordered_at
+from proxy.checkouts import (
+    INBOXES_APART,
+    LONGEST_WAIT,
+    Checkout,
+    Rules,
+    Status,
+    brought_back,
+    fold,
+    found_at,
+    ordered_at,
+)
 from proxy.facts import CartDeleted, CartPushed, Fact, OrderPlaced
 from proxy.standing import Standing
 from proxy.store import schema
@@ -83,19 +93,12 @@ class Book:
 
         Those *without* which the caller can do, say because it has them in hand, are left out.
         """
-        table = schema.checkouts
-        query = (
-            select(table.c.cart_id, table.c.epoch)
-            .where(table.c.shop == shop, table.c.status == Status.PENDING, table.c.due_at <= now)
-            .order_by(table.c.due_at)
-            .limit(limit + len(without))
-        )
-        with self._engine.connect() as connection:
-            found = ((row.cart_id, row.epoch) for row in connection.execute(query))
-            keys = [key for key in found if key not in without][:limit]
-            loaded = _loaded(connection, {(shop, cart_id) for cart_id, _ in keys})
-        known = {(each.cart_id, each.epoch): each for of in loaded.values() for each in of}
-        return [known[key] for key in keys]
+        due_at = schema.checkouts.c.due_at
+        with self._engine.begin() as connection:
+            # Due later than anything waits: a clock that was ahead said so.
+            ahead = _pending(connection, shop, due_at > now + LONGEST_WAIT, limit)
+            _save(connection, [brought_back(checkout, now) for checkout in ahead])
+            return _pending(connection, shop, due_at <= now, limit, without=without)
 
     def carts(self, shop: str, cart_ids: Collection[str]) -> dict[str, Cart]:
         """Return the last carts that the shop's server pushed under *cart_ids*."""
@@ -231,7 +234,7 @@ class _Folding:
         key = item.shop, item.cart_id
         try:
             fact = facts.decode(item.kind, item.body)
-            after = fold(self._checkouts.get(key, []), fact, self._rules)
+            after = fold(self._found_by(item), fact, self._rules)
         except Exception as error:
             # One fact that nobody foresaw must not stop all that come after it.
             logger.exception("a fact of the kind %s cannot be taken in", item.kind)
@@ -244,6 +247,10 @@ class _Folding:
         if after[-1].status is Status.DELIVERED:
             return "delivered before this"
         return f"{after[-1].status}: {after[-1].reason}"
+
+    def _found_by(self, item: Received) -> Sequence[Checkout]:
+        known = self._checkouts.get((item.shop, item.cart_id), [])
+        return known if item.delayed else found_at(known, item.received_at)
 
     def _keep_cart(self, fact: Fact, *, delayed: bool) -> bool:
         """Keep or remove the cart that *fact* is about, unless it is older than the one we have."""
@@ -259,7 +266,7 @@ class _Folding:
                 self._keep(fact, None)
             case OrderPlaced():
                 # What was bought is not what the next visit is about to buy.
-                if kept is not None and kept.received_at <= ordered_at(fact):
+                if kept is not None and _was_bought(kept, fact, delayed=delayed):
                     self._keep(fact, None)
             case _:
                 return False
@@ -317,6 +324,28 @@ def _loaded(connection: Connection, keys: set[_CartKey]) -> dict[_CartKey, list[
     for row in connection.execute(query):
         loaded.setdefault((row.shop, row.cart_id), []).append(_checkout(row))
     return loaded
+
+
+def _pending(
+    connection: Connection,
+    shop: str,
+    which: Any,
+    limit: int,
+    *,
+    without: Collection[CheckoutKey] = (),
+) -> list[Checkout]:
+    table = schema.checkouts
+    query = (
+        select(table.c.cart_id, table.c.epoch)
+        .where(table.c.shop == shop, table.c.status == Status.PENDING, which)
+        .order_by(table.c.due_at)
+        .limit(limit + len(without))
+    )
+    found = ((row.cart_id, row.epoch) for row in connection.execute(query))
+    keys = [key for key in found if key not in without][:limit]
+    loaded = _loaded(connection, {(shop, cart_id) for cart_id, _ in keys})
+    known = {checkout_key(each): each for of in loaded.values() for each in of}
+    return [known[key] for key in keys]
 
 
 def _among(table: Any, keys: set[_CartKey]) -> Any:
@@ -408,6 +437,11 @@ def _overtakes(pushed: CartPushed, kept: _KeptCart, *, delayed: bool) -> bool:
     return replaces(pushed.cart, kept.cart, came_later=came_later)
 
 
+def _was_bought(kept: _KeptCart, order: OrderPlaced, *, delayed: bool) -> bool:
+    is_ahead = not delayed and kept.received_at - order.received_at > INBOXES_APART
+    return is_ahead or kept.received_at <= ordered_at(order)
+
+
 def _came_later(fact: Fact, kept: _KeptCart, *, delayed: bool) -> bool:
     """Tell whether *fact* was received after the cart that is kept.
 
@@ -416,10 +450,7 @@ def _came_later(fact: Fact, kept: _KeptCart, *, delayed: bool) -> bool:
     was *delayed* on its way to us.
     """
     behind: timedelta = kept.received_at - fact.received_at
-    return behind <= timedelta(0) or (behind > _INBOXES_APART and not delayed)
-
-
-_INBOXES_APART = timedelta(minutes=1)
+    return behind <= timedelta(0) or (behind > INBOXES_APART and not delayed)
 
 
 def _save_carts(connection: Connection, carts: Mapping[_CartKey, _KeptCart | None]) -> None:

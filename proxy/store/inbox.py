@@ -5,11 +5,12 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, takewhile
+from operator import itemgetter
 from pathlib import Path
 from uuid import uuid4
 
@@ -277,7 +278,15 @@ def in_order(each: Sequence[list[Received]], limit: int) -> list[Received]:
     until = min(backlogs, default=datetime.max.replace(tzinfo=UTC))
     # A beginning of each inbox, never a selection: its mark moves past all that is before.
     taken = [takewhile(lambda fact: fact.received_at <= until, facts) for facts in each]
-    return sorted(chain.from_iterable(taken), key=lambda fact: fact.received_at)
+    return [fact for _, fact in sorted(chain(*map(_onwards, taken)), key=itemgetter(0))]
+
+
+def _onwards(facts: Iterable[Received]) -> Iterator[tuple[datetime, Received]]:
+    """Yield each of one inbox's *facts* with a time that never goes back, as a clock may."""
+    latest = datetime.min.replace(tzinfo=UTC)
+    for fact in facts:
+        latest = max(latest, fact.received_at)
+        yield latest, fact
 
 
 def _received(inbox: str, row: tuple[int, str, str, str, str, str, bytes]) -> Received:
