@@ -19,7 +19,6 @@ from proxy.errors import Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
 from proxy.standing import Standing
-from proxy.stopping import stop_on_signals
 from proxy.store import Book, Store
 from proxy.tokens import Session, Tokens
 
@@ -94,7 +93,7 @@ def work() -> None:
     """Run the sender alone."""
     settings = Settings.read(os.environ, need=SENDER)
     server.log_to_stderr()
-    server.work(settings, stop_on_signals())
+    server.work_alone(settings)
 
 
 @main.command()

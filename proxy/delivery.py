@@ -13,7 +13,7 @@ from proxy import payload
 from proxy.carts.source import CartSource
 from proxy.checkouts import Checkout
 from proxy.enrich import Account, Enricher, NotReady, Ready
-from proxy.errors import AccountLost
+from proxy.errors import AccountLost, StoreAway
 from proxy.klaviyo import Answer, Klaviyo, Verdict
 from proxy.lanes import Lanes, gathered
 from proxy.outbox import Batch, Outbox
@@ -79,7 +79,7 @@ class Sender:
         while not stop.is_set():
             try:
                 self.step()
-            except AccountLost:
+            except (AccountLost, StoreAway):
                 raise
             except Exception:
                 # A full disk or a bug must not end the sender: everything is in the store, and

@@ -25,11 +25,12 @@ from proxy.carts.source import CartSource
 from proxy.checkouts import ConsentMode, Rules
 from proxy.delivery import Sender
 from proxy.enrich import Account
-from proxy.errors import AccountLost, Misconfigured
+from proxy.errors import AccountLost, Misconfigured, StoreAway
 from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
 from proxy.stopping import (
+    end_by_force,
     on_stop_signals,
     outlive_the_terminal,
     stop_on_signals,
@@ -125,13 +126,22 @@ def check_free(host: str, port: int) -> None:
 def work(settings: Settings, stop: threading.Event) -> None:
     """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
     store = Store(settings.store, settings.spool)
+    was_away = False
     while not stop.is_set():
         try:
-            with store.account(settings.shop, stop) as book:
+            with store.account(settings.shop, stop, was_away=was_away) as book:
                 if book is not None:
                     _send(settings, store, book, stop)
-        except AccountLost as error:
-            logger.error("%s; nothing is sent before it is had again", error)
+        except (AccountLost, StoreAway) as error:
+            logger.error("%s; nothing is sent before the account is had again", error)
+            was_away = True
+
+
+def work_alone(settings: Settings) -> None:
+    """Work until this process is told to stop; by force, where a store that hangs holds it up."""
+    stop = stop_on_signals()
+    end_by_force(stop, _SENDER_STOP_SECONDS)
+    work(settings, stop)
 
 
 def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:

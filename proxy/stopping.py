@@ -1,8 +1,10 @@
 """Stopping: what a process does when it is told to end, or when its parent is gone."""
 
 import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -42,6 +44,17 @@ def on_stop_signals(*acts: Callable[[], object]) -> None:
 def outlive_the_terminal() -> None:
     """Ignore SIGHUP."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def end_by_force(stop: threading.Event, seconds: float) -> None:
+    """End this process *seconds* after *stop* is set, unless it has ended by itself."""
+
+    def wait_and_end() -> None:
+        stop.wait()
+        time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()
 
 
 def when_orphaned(act: Callable[[], object]) -> None:

@@ -5,18 +5,21 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from proxy.checkouts import Status
+from proxy.checkouts import Checkout, Status
 from proxy.sandbox.faults import Answer
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from tests import postgres
 from tests.actors import Page, Shop, environment, judged_klaviyo, until
-from tests.crowd import Crowd, assert_each_counts_once
+from tests.crash.test_kill import is_alive
+from tests.crowd import Crowd, assert_each_counts_once, token
 from tests.postgres import Postgres
 from tests.running import Program, Proxy, ours
 from tests.test_cli import run
@@ -106,10 +109,10 @@ def test_a_sender_whose_connection_is_cut_waits_for_its_account_and_goes_on(
 ) -> None:
     proxy = started(Proxy(environ, "--workers", "1"))
     with Crowd(proxy.url) as crowd:
-        crowd.wait_for_more(10)
+        until(lambda: "the sender is at work" in proxy.log)
         name = environ["CHECKOUT_PROXY_STORE"].rpartition("/")[2]
         server.do(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname='{name}'")
-        until(lambda: "the account of shop is lost" in proxy.log)
+        until(lambda: "nothing is sent before" in proxy.log)
         crowd.wait_for_more(10)
 
     assert_each_counts_once(crowd, klaviyo)
@@ -191,6 +194,35 @@ def test_the_web_half_starts_while_the_database_is_away(
     assert not crowd.refused
 
 
+def test_an_order_that_is_told_while_the_database_is_away_cancels_what_came_before(
+    klaviyo: Klaviyo, server: Postgres, environ: dict[str, str], started: Callable[[Any], Any]
+) -> None:
+    proxy = started(Proxy(environ | {"CHECKOUT_PROXY_SETTLE": "2"}, "--workers", "1"))
+    Page(proxy.url, token("c-1")).say(email="jane@shop-demo.io")
+    until(lambda: _statuses(environ) == [Status.PENDING])
+    (checkout,) = _checkouts(environ)
+    server.stop()
+    Shop(proxy.url).order("c-1")
+    until(lambda: checkout.due_at is not None and checkout.due_at < datetime.now(UTC))
+
+    server.start()
+
+    until(lambda: _statuses(environ) == [Status.CANCELLED])
+    assert not klaviyo.requests
+
+
+def test_a_sender_ends_within_ten_seconds_while_the_database_hangs(
+    server: Postgres, environ: dict[str, str], started: Callable[[Any], Any]
+) -> None:
+    worker = started(Worker("worker", environ))
+    server.suspend()
+    process = psutil.Process(worker.pid)
+
+    process.terminate()
+
+    until(lambda: not is_alive(process), timeout=10)
+
+
 # -- the command line --------------------------------------------------------------------
 
 
@@ -235,5 +267,9 @@ def test_a_database_that_is_away_is_said(
 
 
 def _statuses(environ: dict[str, str]) -> list[Status]:
+    return [checkout.status for checkout in _checkouts(environ)]
+
+
+def _checkouts(environ: dict[str, str]) -> list[Checkout]:
     with closing(Store(environ["CHECKOUT_PROXY_STORE"]).book()) as book:
-        return [checkout.status for checkout in book.checkouts("shop", "c-1")]
+        return book.checkouts("shop", "c-1")

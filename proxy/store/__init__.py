@@ -30,6 +30,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
+# An order may be among what was kept elsewhere, and what it cancels is due already.
+_SHIPPING_SECONDS = 3.0
 
 
 class Inbox(Protocol):
@@ -93,16 +95,25 @@ class Store:
         return self._engine.book()
 
     @contextmanager
-    def account(self, shop: str, stop: threading.Event) -> Iterator[Book | None]:
+    def account(
+        self, shop: str, stop: threading.Event, *, was_away: bool = False
+    ) -> Iterator[Book | None]:
         """Hold *shop*'s account, and yield its book, migrated; ``None`` where *stop* came first.
 
-        There is one holder at a time. One that may no longer be it gets :exc:`AccountLost`.
+        There is one holder at a time. One that may no longer be it gets :exc:`AccountLost`. After
+        the store *was_away*, web halves are given a moment to bring what they kept meanwhile.
         """
         said = ""
         while not stop.is_set():
+            why_not = f"another sender is at work on {self.place}"
             with ExitStack() as stack:
-                book, why_not = self._try_to_hold(shop, stack)
+                try:
+                    book = stack.enter_context(self._engine.held(shop))
+                except StoreAway as error:
+                    book, why_not, was_away = None, str(error), True
                 if book is not None:
+                    if was_away:
+                        stop.wait(_SHIPPING_SECONDS)
                     yield book
                     return
             if why_not != said:
@@ -110,13 +121,6 @@ class Store:
                 said = why_not
             stop.wait(_POLL_SECONDS)
         yield None
-
-    def _try_to_hold(self, shop: str, stack: ExitStack) -> tuple[Book | None, str]:
-        try:
-            book = stack.enter_context(self._engine.held(shop))
-        except StoreAway as error:
-            return None, str(error)
-        return book, f"another sender is at work on {self.place}"
 
     def marks(self) -> dict[str, int]:
         """Return how far the sender has read each inbox: nothing, where none ever ran."""

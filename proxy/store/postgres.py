@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -10,7 +11,7 @@ from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
-from proxy.errors import AccountLost
+from proxy.errors import AccountLost, CheckoutProxyError, StoreAway
 from proxy.store import days, migration
 from proxy.store.book import Book
 from proxy.store.database import Connection, Database, words
@@ -18,6 +19,8 @@ from proxy.store.remote_inbox import RemoteInbox
 from proxy.store.spool import Spool
 from proxy.store.sqlite import make_folder
 from proxy.store.streams import Streams
+
+_Lost = Callable[[], CheckoutProxyError]
 
 
 class PostgresStore:
@@ -27,6 +30,7 @@ class PostgresStore:
         self._database = Database(url)
         self.folder = spool
         self.place = self._database.place
+        self._away = partial(StoreAway, f"{self.place} has hung up")
 
     def prepare(self) -> None:
         """Make the spool, or raise :exc:`Misconfigured`; the database may be away."""
@@ -46,7 +50,7 @@ class PostgresStore:
 
     def book(self) -> Book:
         """Return the book, to read only: who writes it holds an account."""
-        engine = _engine(self._connected)
+        engine = _engine(self._connected, self._away)
         return Book(engine.execution_options(postgresql_readonly=True))
 
     @contextmanager
@@ -60,7 +64,8 @@ class PostgresStore:
                 yield None
                 return
             self.migrate()
-            with closing(Book(_on(connection, f"the account of {shop} is lost"))) as book:
+            lost = partial(AccountLost, f"the account of {shop} is lost")
+            with closing(Book(_engine(_only(connection, lost), lost))) as book:
                 yield book
 
     def _is_locked(self, connection: Connection, shop: str) -> bool:
@@ -83,7 +88,7 @@ class PostgresStore:
     def migrate(self) -> None:
         """Bring the tables up to date, one at a time where several try, or raise StoreAway."""
         with closing(self._connected()) as plain:
-            with _engine(lambda: plain).begin() as connection:
+            with _engine(lambda: plain, self._away).begin() as connection:
                 # It is let go with the end of the transaction, in which all is done or nothing.
                 connection.execute(select(func.pg_advisory_xact_lock(_number("migration"))))
                 migration.upgrade(connection)
@@ -94,26 +99,23 @@ class PostgresStore:
         return self._database.connect(autocommit=False)
 
 
-def _on(connection: Connection, lost: str) -> Engine:
-    """Return an engine on *connection* and no other: once it is lost, that it is *lost*."""
+def _only(connection: Connection, lost: _Lost) -> Callable[[], Connection]:
+    """Return what connects to *connection* once, and raises *lost* ever after."""
     once = iter([connection])
 
     def connect() -> Connection:
         for only in once:
             return only
-        raise AccountLost(lost)
+        raise lost()
 
-    engine = _engine(connect)
-
-    @event.listens_for(engine, "handle_error")
-    def tell(context: ExceptionContext) -> None:
-        if context.is_disconnect:
-            raise AccountLost(lost) from context.original_exception
-
-    return engine
+    return connect
 
 
-def _engine(connect: Callable[[], Connection]) -> Engine:
+def _engine(connect: Callable[[], Connection], lost: _Lost) -> Engine:
+    """Return an engine on one connection at a time; whoever was using one that broke gets *lost*.
+
+    Its errors are without the DETAIL in which PostgreSQL quotes whole rows.
+    """
     engine = create_engine(
         "postgresql+psycopg://",
         creator=connect,
@@ -123,20 +125,24 @@ def _engine(connect: Callable[[], Connection]) -> Engine:
         pool_timeout=None,
         hide_parameters=True,  # an error would tell the log whose address it was about
     )
-    event.listen(engine, "handle_error", _without_detail)
+
+    @event.listens_for(engine, "handle_error")
+    def tell(context: ExceptionContext) -> BaseException | None:
+        if context.is_disconnect:
+            return lost()
+        return _without_detail(context)
+
     return engine
 
 
-def _without_detail(context: ExceptionContext) -> DBAPIError | None:
-    """Leave out what :func:`words` does."""
+def _without_detail(context: ExceptionContext) -> BaseException | None:
     error = context.original_exception
     if not isinstance(error, psycopg.Error):
         return None
     error.args = (words(error),)
-    said = DBAPIError.instance(
+    return DBAPIError.instance(
         context.statement, None, error, psycopg.Error, hide_parameters=True, dialect=context.dialect
     )
-    return said if isinstance(said, DBAPIError) else None
 
 
 def _number(name: str) -> int:
