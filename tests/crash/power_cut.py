@@ -19,7 +19,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from random import Random
+from shutil import rmtree
 
 from tests.crash.vfs import (
     Deleted,
@@ -44,6 +46,13 @@ class Image:
     position: int
     files: Mapping[str, bytes]
     told: Mapping[str, frozenset[str]]
+
+    def write(self, folder: Path) -> None:
+        """Make *folder* look like this."""
+        rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
 
 
 def images(journal: Sequence[Event], positions: Iterable[int], chance: Random) -> Iterator[Image]:

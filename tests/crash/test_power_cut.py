@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from shutil import rmtree
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
@@ -136,7 +135,7 @@ class Findings:
 
     def add(self, image: Image, folder: Path) -> None:
         """Open *image* in *folder* with the real store, and compare it with what was told."""
-        write(image, folder)
+        image.write(folder)
         self.images += 1
         self.acknowledged += len(image.told.get("acknowledged", ()))
         self.delivered += len(image.told.get("delivered", ()))
@@ -171,13 +170,6 @@ def is_sound(folder: Path) -> bool:
     """Tell whether SQLite finds every file whole."""
     checks = [column(path, "PRAGMA integrity_check") for path in folder.glob("*.db")]
     return all(check == {"ok"} for check in checks)
-
-
-def write(image: Image, folder: Path) -> None:
-    rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, content in image.files.items():
-        (folder / name).write_bytes(content)
 
 
 def findings(journal: Sequence[Event], positions: Iterable[int], seed: int = 0) -> Findings:

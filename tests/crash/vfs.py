@@ -20,7 +20,7 @@ from pathlib import Path
 OK = 0
 FULL = 13
 IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE = (10 | kind << 8 for kind in (3, 4, 6))
-_IOERR_DELETE, _CANTOPEN = 10 | 10 << 8, 14
+CANTOPEN = 14
 
 
 # -- what is written down ----------------------------------------------------------------
