@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Self
@@ -26,6 +26,7 @@ class Pages:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(4)
         self.acknowledged: set[str] = set()
+        self.refused: set[str] = set()
         self.answers: Counter[int] = Counter()
         self.slowest = timedelta(0)
 
@@ -43,13 +44,29 @@ class Pages:
         for posting in self._posting:
             posting.result()
 
-    def wait_for(self, status: int, count: int) -> None:
-        """Return once *count* more posts were answered with *status*."""
+    def wait_for(
+        self,
+        status: int,
+        count: int,
+        *,
+        at_least: timedelta = timedelta(0),
+        meanwhile: Callable[[], object] = bool,
+    ) -> None:
+        """Return once *count* more posts were answered with *status*, and *at_least* has passed."""
         wanted = self.answers[status] + count
-        until(lambda: self.answers[status] >= wanted or any(one.done() for one in self._posting))
+        earliest = time.monotonic() + at_least.total_seconds()
 
-    def forget_slowest(self) -> None:
-        self.slowest = timedelta(0)
+        def answered() -> bool:
+            meanwhile()
+            enough = self.answers[status] >= wanted and time.monotonic() >= earliest
+            return enough or any(posting.done() for posting in self._posting)
+
+        until(answered, timeout=30 + at_least.total_seconds())
+
+    @property
+    def figures(self) -> tuple[int, int, timedelta]:
+        """How many posts were refused, out of how many, and how long the slowest waited."""
+        return self.answers[503], self.answers.total(), self.slowest
 
     def _go_on(self) -> None:
         while not self._stop.is_set():
@@ -66,6 +83,7 @@ class Pages:
             self.acknowledged.add(cart_id)
         else:
             check_refusal(answer)
+            self.refused.add(cart_id)
             # A page would come back in five seconds; others come meanwhile.
             self._stop.wait(0.1)
 
