@@ -154,6 +154,10 @@ def status() -> None:
             click.echo(f"{standing:<12} {count:>8}")
         if not _say_if_held(book.standing(settings.shop)):
             _say_oldest(book.oldest_due(settings.shop))
+        if damaged := Store(settings.store).damaged:
+            names = ", ".join(path.name for path in damaged)
+            words = f"{len(damaged)} set aside as damaged, see the log, then delete: {names}"
+            click.secho(words, fg="yellow")
 
 
 def _say_if_held(standing: Standing) -> bool:

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from queue import SimpleQueue
 
@@ -29,6 +29,8 @@ _BATCH = 500
 _MAX_BATCHES = 10
 _PRUNE_SECONDS = 60.0
 _FINISH_SECONDS = 5.0
+_UNREAD_AT_MOST = timedelta(minutes=1)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 # By themselves, more than so many due at once would take seconds; but an error of a bulk's is told
 # for all of it.
@@ -70,6 +72,7 @@ class Sender:
         self._marks = book.marks()
         self._standing = self._written = book.standing(account.shop)
         self._pruned_at = time.monotonic()
+        self._unread_since: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Work until *stop* is set, then wait a few seconds for what is on its way."""
@@ -112,7 +115,13 @@ class Sender:
 
     def _take_in(self) -> datetime:
         """Take in what was received, and return the moment up to which nothing is unread."""
-        now = self._now()
+        until = self._read_inboxes(self._now())
+        # Afterwards: what was set aside while the others were read counts as well.
+        take_in = partial(self._book.take_in, rules=self._account.rules)
+        self._inboxes.salvage(self._marks, take_in)
+        return self._unless_unread(until)
+
+    def _read_inboxes(self, now: datetime) -> datetime:
         for _ in range(_MAX_BATCHES):
             received = self._inboxes.after(self._marks, _BATCH)
             if received:
@@ -121,6 +130,18 @@ class Sender:
             if len(received) < _BATCH:
                 return now
         return min(now, received[-1].received_at)
+
+    def _unless_unread(self, until: datetime) -> datetime:
+        """Return *until*, or the beginning of time where an inbox cannot be read.
+
+        An order may lie in it. A damaged one is salvaged within seconds; one that nobody mends
+        must not end all sending.
+        """
+        if self._inboxes.is_complete:
+            self._unread_since = None
+            return until
+        self._unread_since = min(self._unread_since or until, until)
+        return until if until - self._unread_since >= _UNREAD_AT_MOST else _NEVER
 
     def _prune(self) -> None:
         if time.monotonic() - self._pruned_at > _PRUNE_SECONDS:

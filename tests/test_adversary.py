@@ -847,3 +847,31 @@ def test_one_inbox_is_read_in_its_order_over_a_clock_that_was_set_back(pushing: 
     pushing.work()
 
     assert pushing.people() == [JANE]
+
+
+def test_while_an_inbox_cannot_be_read_an_order_in_it_is_waited_for_but_not_for_ever(
+    pushing: Scene,
+) -> None:
+    (pushing.store.folder / "inbox-7.db").mkdir()
+    pushing.hear(pushed(0), state(1, email=JANE))
+    pushing.work()
+    at_once = pushing.people()
+
+    pushing.clock.minute += 1
+    pushing.work()
+
+    assert at_once == []
+    assert pushing.people() == [JANE]
+
+
+def test_an_order_in_a_damaged_inbox_cancels_the_checkout_in_another(pushing: Scene) -> None:
+    with closing(pushing.store.inbox()) as other:
+        other.append(order(2))
+    with (pushing.store.folder / "inbox-1.db").open("r+b") as file:
+        file.write(bytes(4096))
+    pushing.hear(pushed(0), state(1, email=JANE))
+
+    pushing.work()
+
+    assert pushing.people() == []
+    assert pushing.checkout().status is Status.CANCELLED

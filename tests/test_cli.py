@@ -44,6 +44,20 @@ def test_every_setting_is_printed() -> None:
         assert (f"{variable} = {default}" if default else variable) in printed
 
 
+def test_the_status_names_a_damaged_inbox_that_was_set_aside(store: Path) -> None:
+    environ = environment(store, "http://127.0.0.1:1")
+    run("migrate", **environ)
+    (store / "inbox-0.db.salvaged-20260101T120000.000000").touch()
+    (store / "inbox-0.db.salvaged-20260101T120000.000000-wal").touch()
+
+    said = run("status", **environ).stdout.splitlines()[-1]
+
+    assert said == (
+        "1 set aside as damaged, see the log, then delete: "
+        "inbox-0.db.salvaged-20260101T120000.000000"
+    )
+
+
 def test_all_mistakes_are_said_at_once() -> None:
     refused = run("serve", CHECKOUT_PROXY_SETTLE="soon", CHECKOUT_PROXY_CONSNT="required")
 

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -52,6 +52,15 @@ class Inboxes(Protocol):
 
     def after(self, marks: dict[str, int], limit: int) -> list[Received]:
         """Return at most *limit* facts of each inbox that lie after its mark, oldest first."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all there is could be read the last time."""
+
+    def salvage(
+        self, marks: dict[str, int], take_in: Callable[[Sequence[Received]], object]
+    ) -> None:
+        """Hand what can still be read of damaged inboxes to *take_in*."""
 
     def prune_orphans(self, marks: dict[str, int]) -> None:
         """Remove what was taken in, where no web worker does so."""
@@ -133,6 +142,12 @@ class Store:
     def exists(self) -> bool:
         """Whether a sender has made its tables here: half of them are none yet."""
         return self._engine.exists
+
+    @property
+    def damaged(self) -> list[Path]:
+        """The inboxes that were set aside as damaged and still lie on this machine."""
+        files = [*self.folder.glob("*.corrupt-*"), *self.folder.glob("*.salvaged-*")]
+        return sorted(path for path in files if not path.name.endswith("-wal"))
 
     def migrate(self) -> None:
         """Bring the book's tables up to date."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, takewhile
+from hashlib import sha256
+from itertools import chain, islice, takewhile
 from operator import itemgetter
 from pathlib import Path
 from uuid import uuid4
@@ -21,7 +22,7 @@ from sqlalchemy.schema import CreateTable
 from proxy import facts
 from proxy.errors import Unavailable
 from proxy.facts import Fact
-from proxy.store import schema
+from proxy.store import salvage, schema
 from proxy.store.group_commit import PATIENCE, GroupCommit
 
 logger = logging.getLogger(__name__)
@@ -102,9 +103,22 @@ class Inbox:
     def _keep_pruning(self, seconds: float, marks: Callable[[], dict[str, int]]) -> None:
         while not self._closed.wait(seconds):
             try:
+                if _reported(self._path).exists():
+                    self.set_aside("the sender cannot read it")
                 self.prune(marks())
             except (Unavailable, SQLAlchemyError, sqlite3.Error, OSError) as error:
                 logger.warning("%s cannot be pruned just now: %s", self._path, error)
+
+    def set_aside(self, why: object) -> None:
+        """Leave the file to the sender, to salvage it; the next fact begins a new one.
+
+        Raise :exc:`Unavailable` where it cannot be renamed, or where another thread is writing.
+        """
+        with self._group.pen():
+            try:
+                self._set_aside(why)
+            except OSError as error:
+                raise Unavailable(f"{self._path} cannot be set aside: {error}") from error
 
     def close(self) -> None:
         """Give the slot back; a second time does nothing."""
@@ -122,10 +136,34 @@ class Inbox:
         if self._closed.is_set():
             raise Unavailable("The proxy is stopping; come back when it is up again.")
         try:
-            self._transact(steps)
+            self._keep(steps)
         except (sqlite3.Error, OSError) as error:
             logger.error("%s cannot be written: %s", self._path, error)
             raise Unavailable("The store cannot write just now; its log says why.") from error
+
+    def _keep(self, steps: Sequence[_Step]) -> None:
+        """Write in the file, or in a new one where it is damaged."""
+        try:
+            self._transact(steps)
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise
+            self._set_aside(error)
+            self._transact(steps)
+
+    def _set_aside(self, why: object) -> None:
+        aside = self._path.with_name(f"{self._path.name}.corrupt-{datetime.now(UTC):{_STAMP}}")
+        # The log first: a new file must never find the log of an old one.
+        for end in ("-wal", ""):
+            with suppress(FileNotFoundError):
+                Path(f"{self._path}{end}").rename(f"{aside}{end}")
+        Path(f"{self._path}-shm").unlink(missing_ok=True)
+        # Not before: of a file that has not moved SQLite would write a damaged log into the pages.
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        _reported(self._path).unlink(missing_ok=True)
+        logger.error("%s is damaged: %s; it is set aside as %s", self._path, why, aside.name)
 
     def _transact(self, steps: Sequence[_Step]) -> None:
         connection = self._connected()
@@ -154,6 +192,22 @@ _DELETE = "DELETE FROM inbox WHERE seq <= ?"
 # Even the version it has already makes a page and an fsync.
 _REWRITE_VERSION = "PRAGMA user_version = 1"
 _TIME = "%Y-%m-%d %H:%M:%S.%f"
+_STAMP = "%Y%m%dT%H%M%S.%f"
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell whether *error* says that a file's content is wrong, and not that it is out of reach."""
+    if not isinstance(error, sqlite3.Error):
+        return isinstance(error, ValueError | TypeError)
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # Python itself found text that is no UTF-8.
+        return isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _reported(path: Path) -> Path:
+    """Return the file by which the sender tells a worker that it cannot read the inbox *path*."""
+    return path.with_suffix(".damaged")
 
 
 def _inode(path: Path) -> int | None:
@@ -228,7 +282,8 @@ class Inboxes:
 
     def after(self, marks: dict[str, int], limit: int) -> list[Received]:
         """Return at most *limit* facts of each inbox that lie after its mark, oldest first."""
-        return in_order([list(self._read(path, marks, limit)) for path in self._paths()], limit)
+        self._unreadable.intersection_update([*self._paths(), *self.set_aside()])
+        return in_order([self._read(path, marks, limit) for path in self._paths()], limit)
 
     def prune_orphans(self, marks: dict[str, int]) -> None:
         """Remove what was taken in from inboxes whose web worker is gone."""
@@ -236,6 +291,28 @@ class Inboxes:
             if orphan := Inbox.unless_held(path):
                 with closing(orphan), suppress(Unavailable):  # It is logged, and no other suffers.
                     orphan.prune(marks)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all there is could be read the last time."""
+        return not self._unreadable
+
+    def set_aside(self) -> list[Path]:
+        """Return the damaged inboxes of which nothing was salvaged yet."""
+        files = sorted(self._folder.glob("inbox-*.db.corrupt-*"))
+        return [path for path in files if not path.name.endswith("-wal")]
+
+    def salvage(
+        self, marks: dict[str, int], take_in: Callable[[Sequence[Received]], object]
+    ) -> None:
+        """Hand what can still be read of damaged inboxes to *take_in*, and say how much it was."""
+        for path in self.set_aside():
+            try:
+                count = _salvage(path, marks, take_in)
+            except OSError as error:
+                self._note_unreadable(path, error)
+            else:
+                logger.error(_SALVAGED, path.name.split(".corrupt-")[0], count, _retired(path))
 
     def close(self) -> None:
         """Close all files."""
@@ -245,20 +322,26 @@ class Inboxes:
     def _paths(self) -> Iterator[Path]:
         return iter(sorted(self._folder.glob("inbox-*.db")))
 
-    def _read(self, path: Path, marks: dict[str, int], limit: int) -> Iterator[Received]:
+    def _read(self, path: Path, marks: dict[str, int], limit: int) -> Sequence[Received]:
         try:
             connection = self._opened(path)
             inbox = _identity(connection)
             if inbox is None:
-                return
+                return []
             rows = connection.execute(_SELECT, (marks.get(inbox, 0), limit)).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            if path not in self._unreadable:  # once, and not ten times a second
-                logger.error("%s cannot be read: %s", path, error)
-                self._unreadable.add(path)
-            return
+            received = [_received(inbox, row) for row in rows]
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            self._note_unreadable(path, error)
+            if _is_damage(error):
+                _have_set_aside(path, error)
+            return []
         self._unreadable.discard(path)
-        yield from (_received(inbox, row) for row in rows)
+        return received
+
+    def _note_unreadable(self, path: Path, error: Exception) -> None:
+        if path not in self._unreadable:  # once, and not ten times a second
+            logger.error("%s cannot be read: %s", path, error)
+            self._unreadable.add(path)
 
     def _opened(self, path: Path) -> sqlite3.Connection:
         # By inode too: a file may have been deleted and made anew.
@@ -289,7 +372,52 @@ def _onwards(facts: Iterable[Received]) -> Iterator[tuple[datetime, Received]]:
         yield latest, fact
 
 
-def _received(inbox: str, row: tuple[int, str, str, str, str, str, bytes]) -> Received:
+def _have_set_aside(path: Path, why: Exception) -> None:
+    """Set the inbox at *path* aside, or ask the worker to whom it belongs."""
+    if orphan := Inbox.unless_held(path):
+        with closing(orphan), suppress(Unavailable):  # then it is tried again in the next round
+            orphan.set_aside(why)
+    else:
+        _reported(path).touch(mode=0o600)
+
+
+def _salvage(
+    path: Path, marks: dict[str, int], take_in: Callable[[Sequence[Received]], object]
+) -> int:
+    """Take in what is whole at *path*, and return how many facts that were.
+
+    Its mark stays where it is, so that after a crash it begins anew: a fact that is known by then
+    changes nothing.
+    """
+    name = sha256(path.name.encode()).hexdigest()[:32]
+    # By now younger ones may have come first.
+    rows = (_received(name, row, delayed=True) for row in salvage.rows(path, marks))
+    count = 0
+    while batch := list(islice(rows, _SALVAGED_AT_ONCE)):
+        take_in(batch)
+        count += len(batch)
+    return count
+
+
+def _retired(path: Path) -> Path:
+    """Return the new name of the damaged file at *path*, of which all was taken in."""
+    retired = path.with_name(path.name.replace(".corrupt-", ".salvaged-"))
+    for end in ("-wal", ""):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{end}").rename(f"{retired}{end}")
+    return retired
+
+
+_SALVAGED_AT_ONCE = 500
+_SALVAGED = (
+    "%s was damaged: %d facts were salvaged from it, and some may be missing. Check the disk. "
+    "What is left lies at %s, with what shoppers typed: delete it when you need it no more."
+)
+
+
+def _received(
+    inbox: str, row: tuple[int, str, str, str, str, str, bytes], *, delayed: bool = False
+) -> Received:
     seq, fact_id, shop, kind, cart_id, at, body = row
     return Received(
         inbox=inbox,
@@ -300,6 +428,7 @@ def _received(inbox: str, row: tuple[int, str, str, str, str, str, bytes]) -> Re
         cart_id=cart_id,
         received_at=datetime.fromisoformat(at).replace(tzinfo=UTC),
         body=body,
+        delayed=delayed,
     )
 
 

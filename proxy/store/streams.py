@@ -1,6 +1,6 @@
 """Streams: what came over one connection each, numbered, so that it is seen in order or not yet."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from uuid import uuid4
@@ -89,6 +89,16 @@ class Streams:
         received = [_received(row) for row in connection.execute(_READ, asked)]
         each = groupby(received, key=lambda item: item.inbox)
         return in_order([list(items) for _, items in each], limit)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all could be read: PostgreSQL reads all, or raises."""
+        return True
+
+    def salvage(
+        self, marks: dict[str, int], take_in: Callable[[Sequence[Received]], object]
+    ) -> None:
+        """Do nothing: what is damaged here is PostgreSQL's to mend."""
 
     def prune_orphans(self, marks: dict[str, int]) -> None:
         """Drop the days that were taken in, and forget the streams that came to their end."""

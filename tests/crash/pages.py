@@ -101,9 +101,11 @@ def carts(klaviyo: Klaviyo) -> list[str]:
     return [event.attributes["properties"]["cart_id"] for event in klaviyo.events]
 
 
-def check_each_arrives_once(klaviyo: Klaviyo, acknowledged: Iterable[str]) -> None:
+def check_each_arrives_once(
+    klaviyo: Klaviyo, acknowledged: Iterable[str], timeout: float = 60
+) -> None:
     """Return once Klaviyo counted each of *acknowledged*; none may be counted twice."""
     expected = set(acknowledged)
-    until(lambda: expected <= set(carts(klaviyo)), timeout=60)
+    until(lambda: expected <= set(carts(klaviyo)), timeout)
     arrived = carts(klaviyo)
     assert len(arrived) == len(set(arrived))

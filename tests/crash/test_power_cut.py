@@ -3,31 +3,26 @@
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from uuid import uuid4
 
 import pytest
 
-from proxy import server
-from proxy.carts.cart import Cart, LineItem
 from proxy.checkouts import Status
 from proxy.errors import Unavailable
-from proxy.facts import Fact, StatePosted
+from proxy.facts import Fact
 from proxy.sandbox.klaviyo import Klaviyo
-from proxy.settings import Settings
 from proxy.store import Store
 from proxy.store.inbox import Inbox
-from tests.actors import KLAVIYO_KEY, environment, until
+from tests.actors import KLAVIYO_KEY, until
 from tests.crash import power_cut, vfs
 from tests.crash.power_cut import Image
+from tests.crash.sender import sending, state
 from tests.crash.vfs import Event, FolderSynced, Noted, Opened, Synced, Truncated, Written
 
 logger = logging.getLogger(__name__)
@@ -74,23 +69,6 @@ def take(store: Store, disk: vfs.Disk, count: int, make: type[Inbox], marks: Mar
         worker.close()
 
 
-def state() -> Fact:
-    """Return a fact of a few KB, so that a short run has checkpoints."""
-    name = uuid4().hex
-    item = LineItem(
-        product_id="tea-1", name="Green tea " * 200, quantity=Decimal(1), unit_price=Decimal(20)
-    )
-    return StatePosted(
-        id=name,
-        shop="shop",
-        cart_id=f"cart-{name}",
-        received_at=datetime.now(UTC),
-        acted_at=datetime.now(UTC),
-        email=f"{name}@shop-demo.io",
-        cart=Cart(currency="EUR", total=Decimal(20), items=(item,)),
-    )
-
-
 def note_deliveries(store: Store, disk: vfs.Disk) -> None:
     for cart_id in delivered(store.folder / "checkouts.db"):
         disk.note("delivered", cart_id)
@@ -103,20 +81,6 @@ def delivered(book: Path) -> set[str]:
 def column(path: Path, query: str) -> set[str]:
     with closing(sqlite3.connect(path)) as connection:
         return {row[0] for row in connection.execute(query)}
-
-
-@contextmanager
-def sending(folder: Path, klaviyo_url: str) -> Iterator[None]:
-    """Let the real sender work on the store in *folder*."""
-    settings = Settings.read(environment(folder, klaviyo_url, CARTS="signed"))
-    stop = threading.Event()
-    sender = threading.Thread(target=server.work, args=(settings, stop))
-    sender.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        sender.join()
 
 
 # -- what a folder must be after a cut ---------------------------------------------------

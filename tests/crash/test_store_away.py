@@ -140,6 +140,6 @@ def test_while_the_book_is_locked_posts_are_taken_and_sent_afterwards(
             sent_while_locked = while_locked & set(carts(klaviyo))
         pages.stop()
 
-        check_each_arrives_once(klaviyo, pages.acknowledged)
+        check_each_arrives_once(klaviyo, pages.acknowledged, timeout=300)
     logger.info("%s of %s posts refused, the slowest after %s", *pages.figures)
     assert pages.refused == sent_while_locked == set()
