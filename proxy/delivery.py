@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from queue import SimpleQueue
 
@@ -30,7 +30,6 @@ _MAX_BATCHES = 10
 _PRUNE_SECONDS = 60.0
 _FINISH_SECONDS = 5.0
 _UNREAD_AT_MOST = timedelta(minutes=1)
-_NEVER = datetime.min.replace(tzinfo=UTC)
 
 # By themselves, more than so many due at once would take seconds; but an error of a bulk's is told
 # for all of it.
@@ -93,7 +92,9 @@ class Sender:
 
     def step(self) -> None:
         """Do one round: take facts in, send what is due, write down what became of it."""
-        self._take_up(self._take_in())
+        until = self._take_in()
+        self._book.bring_back(self._account.shop, self._now())
+        self._take_up(until)
         self._hear(_TICK)
         self._send()
         self._prune()
@@ -113,13 +114,16 @@ class Sender:
 
     # -- facts --
 
-    def _take_in(self) -> datetime:
-        """Take in what was received, and return the moment up to which nothing is unread."""
+    def _take_in(self) -> datetime | None:
+        """Take in what was received, and return the moment up to which nothing is unread.
+
+        ``None`` says that an inbox cannot be read at all just now.
+        """
         until = self._read_inboxes(self._now())
         # Afterwards: what was set aside while the others were read counts as well.
         take_in = partial(self._book.take_in, rules=self._account.rules)
         self._inboxes.salvage(self._marks, take_in)
-        return self._unless_unread(until)
+        return until if self._may_go_on() else None
 
     def _read_inboxes(self, now: datetime) -> datetime:
         for _ in range(_MAX_BATCHES):
@@ -131,17 +135,18 @@ class Sender:
                 return now
         return min(now, received[-1].received_at)
 
-    def _unless_unread(self, until: datetime) -> datetime:
-        """Return *until*, or the beginning of time where an inbox cannot be read.
+    def _may_go_on(self) -> bool:
+        """Tell whether all inboxes could be read, or one could not for long.
 
         An order may lie in it. A damaged one is salvaged within seconds; one that nobody mends
         must not end all sending.
         """
         if self._inboxes.is_complete:
             self._unread_since = None
-            return until
-        self._unread_since = min(self._unread_since or until, until)
-        return until if until - self._unread_since >= _UNREAD_AT_MOST else _NEVER
+            return True
+        now = self._now()
+        self._unread_since = min(self._unread_since or now, now)
+        return now - self._unread_since >= _UNREAD_AT_MOST
 
     def _prune(self) -> None:
         if time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
@@ -150,10 +155,10 @@ class Sender:
 
     # -- from due to ready --
 
-    def _take_up(self, until: datetime) -> None:
+    def _take_up(self, until: datetime | None) -> None:
         """Take up what is due by *until*: for what comes after, an order may lie unread."""
         room = self._room()
-        if room == 0:
+        if until is None or room == 0:
             return
         due = self._book.due(self._account.shop, until, room, without=self._in_hand)
         if due:

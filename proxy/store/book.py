@@ -93,12 +93,16 @@ class Book:
 
         Those *without* which the caller can do, say because it has them in hand, are left out.
         """
-        due_at = schema.checkouts.c.due_at
+        with self._engine.connect() as connection:
+            is_due = schema.checkouts.c.due_at <= now
+            return _pending(connection, shop, is_due, limit, without=without)
+
+    def bring_back(self, shop: str, now: datetime) -> None:
+        """Make due what is due later than anything waits: a clock that was ahead said so."""
         with self._engine.begin() as connection:
-            # Due later than anything waits: a clock that was ahead said so.
-            ahead = _pending(connection, shop, due_at > now + LONGEST_WAIT, limit)
+            is_ahead = schema.checkouts.c.due_at > now + LONGEST_WAIT
+            ahead = _pending(connection, shop, is_ahead, _FEW)
             _save(connection, [brought_back(checkout, now) for checkout in ahead])
-            return _pending(connection, shop, due_at <= now, limit, without=without)
 
     def carts(self, shop: str, cart_ids: Collection[str]) -> dict[str, Cart]:
         """Return the last carts that the shop's server pushed under *cart_ids*."""

@@ -353,7 +353,7 @@ class Inboxes:
         return self._connections[key]
 
 
-def in_order(each: Sequence[list[Received]], limit: int) -> list[Received]:
+def in_order(each: Sequence[Sequence[Received]], limit: int) -> list[Received]:
     """Return what can be taken in by now of inboxes that were read up to *limit*, oldest first."""
     # Where one has more to come, the others wait: carts and orders count in their order.
     # (The latest time and not the last fact's: a clock may have been set back.)

@@ -75,7 +75,7 @@ def unread(store: Path, count: int) -> list[StatePosted]:
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr("proxy.app._PRUNE_SECONDS", 0.1)
+    monkeypatch.setattr("proxy.store.sqlite._PRUNE_SECONDS", 0.1)
     with served(tmp_path / "store") as web:
         yield Scene(web)
 
