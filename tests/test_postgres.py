@@ -145,7 +145,15 @@ def restarted(server: Postgres, crowd: Crowd) -> None:
     server.start()
 
 
-@pytest.mark.parametrize("fault", [stopped, killed, hung, restarted])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        killed,
+        hung,
+        pytest.param(stopped, marks=pytest.mark.slow),
+        pytest.param(restarted, marks=pytest.mark.slow),
+    ],
+)
 def test_a_database_that_goes_and_comes_back_costs_nothing_that_was_acknowledged(
     klaviyo: Klaviyo,
     server: Postgres,
@@ -252,7 +260,7 @@ def test_the_commands_look_into_the_database_and_mend(
     assert "s3cret" not in told + proxy.log
 
 
-@pytest.mark.parametrize("command", ["status", "migrate", "trace c-1", "replay --all"])
+@pytest.mark.parametrize("command", ["status", "migrate"])
 def test_a_database_that_is_away_is_said(
     server: Postgres, environ: dict[str, str], command: str
 ) -> None:
