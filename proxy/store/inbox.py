@@ -183,6 +183,7 @@ class Inbox:
             # The first time, or somebody deleted the file: what is written there nobody would find.
             self._connection = _created(self._path)
             self._inode = _inode(self._path)
+            _check_log(self._connection, Path(f"{self._path}-wal"))
         return self._connection
 
 
@@ -193,6 +194,18 @@ _DELETE = "DELETE FROM inbox WHERE seq <= ?"
 _REWRITE_VERSION = "PRAGMA user_version = 1"
 _TIME = "%Y-%m-%d %H:%M:%S.%f"
 _STAMP = "%Y%m%dT%H%M%S.%f"
+
+
+class _LogCutShort(sqlite3.DatabaseError):
+    """SQLite takes a log as ended where it is damaged, and would write over all that follows."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+def _check_log(connection: sqlite3.Connection, log: Path) -> None:
+    _, end, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if salvage.is_cut_short(log, end):
+        raise _LogCutShort("the log goes on behind a damaged page")
 
 
 def _is_damage(error: Exception) -> bool:

@@ -6,6 +6,7 @@ looked at by itself, those of the write-ahead log too, as the file format descri
 """
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -53,6 +54,20 @@ def rows(path: Path, marks: dict[str, int]) -> Iterator[Row]:
         yield from damaged.rows(marks)
 
 
+def is_cut_short(log: Path, end: int) -> bool:
+    """Tell whether commits follow in *log* behind a damaged page, where SQLite stops at *end*.
+
+    A commit that ends in whole pages is one during which a process was killed: SQLite knows best.
+    """
+    with ExitStack() as stack, suppress(FileNotFoundError):
+        file = _opened(log, stack)
+        frames = dict(_frames(file))
+        while end + 1 in frames and _is_whole(file, end + 1):
+            end += 1
+        return any(frame.ends_commit for number, frame in frames.items() if number > end)
+    return False
+
+
 def _opened(path: Path, stack: ExitStack) -> int:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, file)
@@ -62,9 +77,9 @@ def _opened(path: Path, stack: ExitStack) -> int:
 class _Damaged:
     def __init__(self, database: int, log: int | None) -> None:
         self._database = database
-        self._log = [] if log is None else list(_frames(log))
+        self._log = [] if log is None else [frame for _, frame in _frames(log)]
         # Of two versions of a page the later one counts.
-        self._newest = dict(self._log)
+        self._newest = {frame.page: frame.place for frame in self._log}
 
     def rows(self, marks: dict[str, int]) -> Iterator[Row]:
         # Only where they lie is kept of each: there may be a million.
@@ -90,7 +105,7 @@ class _Damaged:
                         yield place, pointer, self._record(page, pointer)
 
     def _places(self) -> Iterator[_Place]:
-        yield from (place for _, place in reversed(self._log))
+        yield from (frame.place for frame in reversed(self._log))
         for offset in range(0, os.fstat(self._database).st_size, _PAGE):
             yield _Place(self._database, offset)
 
@@ -120,13 +135,39 @@ class _Damaged:
         return page
 
 
-def _frames(log: int) -> Iterator[tuple[int, _Place]]:
-    """Return the pages of the log with their numbers, but for what was left of an earlier log."""
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A page in the log, and whether it is the last of a commit."""
+
+    page: int
+    place: _Place
+    ends_commit: bool
+
+
+def _frames(log: int) -> Iterator[tuple[int, _Frame]]:
+    """Number the pages of the log from 1, without those that were left of an earlier log."""
     salts = os.pread(log, 8, 16)
-    for offset in range(_LOG_HEADER, os.fstat(log).st_size, _FRAME_HEADER + _PAGE):
+    offsets = range(_LOG_HEADER, os.fstat(log).st_size, _FRAME_HEADER + _PAGE)
+    for number, offset in enumerate(offsets, start=1):
         header = os.pread(log, _FRAME_HEADER, offset)
         if header[8:16] == salts:
-            yield _number(header, 0), _Place(log, offset + _FRAME_HEADER)
+            place = _Place(log, offset + _FRAME_HEADER)
+            yield number, _Frame(_number(header, 0), place, _number(header, 4) > 0)
+
+
+def _is_whole(log: int, number: int) -> bool:
+    """Tell whether the sums of a page in the log follow from those of the page before it."""
+    start = _LOG_HEADER + (number - 1) * (_FRAME_HEADER + _PAGE)
+    before = _LOG_HEADER - 8 if number == 1 else start - _PAGE - 8
+    frame = os.pread(log, _FRAME_HEADER + _PAGE, start)
+    if len(frame) < _FRAME_HEADER + _PAGE:
+        return False
+    order = ">" if os.pread(log, 4, 0)[3] & 1 else "<"
+    one, two = struct.unpack(">2I", os.pread(log, 8, before))
+    for left, right in struct.iter_unpack(f"{order}2I", frame[:8] + frame[_FRAME_HEADER:]):
+        one = (one + left + two) & 0xFFFFFFFF
+        two = (two + right + one) & 0xFFFFFFFF
+    return (one, two) == struct.unpack(">2I", frame[16:_FRAME_HEADER])
 
 
 def _pointers(page: bytes) -> Iterator[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import copy, copytree, ignore_patterns
 from uuid import uuid4
 
 import msgspec
@@ -15,6 +16,7 @@ import pytest
 from proxy.carts.cart import Cart
 from proxy.facts import StatePosted
 from proxy.sandbox.klaviyo import Klaviyo
+from proxy.store import salvage
 from proxy.store.inbox import Inbox
 from tests.actors import CART, judged_klaviyo, until
 from tests.crash import harm
@@ -126,6 +128,36 @@ def test_an_inbox_that_is_damaged_before_the_start_is_set_aside_with_the_first_p
 
     assert f"{len(whole)} facts were salvaged" in reports(caplog)[0]
     assert len(reports(caplog)) == 1
+
+
+def test_what_lies_behind_a_damaged_page_of_the_log_is_not_forgotten_with_the_start(
+    tmp_path: Path, klaviyo: Klaviyo, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "store"
+    with served(tmp_path / "killed") as web:
+        killed = Scene(web)
+        whole = killed.come_to(harm.in_the_log)
+        copytree(killed.inbox.parent, store, ignore=ignore_patterns("*-shm"))
+
+    with served(store) as web, sending(store, klaviyo.url):
+        Scene(web).post(1)
+        check_each_arrives_once(klaviyo, whole)
+
+    assert len(reports(caplog)) == 1
+
+
+def test_commits_that_a_kill_kept_out_of_the_logs_index_are_no_damage(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with closing(Inbox.in_free_slot(tmp_path / "store")) as inbox:
+        for _ in range(4):
+            inbox.append(state())
+        copy(tmp_path / "store" / "inbox-0.db-wal", log)
+
+    seen_to_its_third_page = salvage.is_cut_short(log, 3)
+    harm.scribble(log, 32 + 4 * harm.FRAME, 1)
+
+    assert not seen_to_its_third_page
+    assert salvage.is_cut_short(log, 3)
 
 
 @pytest.mark.parametrize(
