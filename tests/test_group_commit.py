@@ -115,6 +115,35 @@ def test_who_waits_too_long_is_told_that_nothing_is_known(
     assert leader.exception() is None
 
 
+def test_who_was_told_so_while_it_waited_is_not_written_behind_its_back(
+    disk: Disk, group: GroupCommit[int], threads: ThreadPoolExecutor
+) -> None:
+    leader, followers = _gather(disk, group, threads)
+    for commit in followers:
+        assert isinstance(commit.exception(), Unavailable)
+
+    disk.go_on.set()
+    leader.result()
+    group.commit(10)
+
+    assert disk.batches == [[0], [10]]
+
+
+def test_while_somebody_else_holds_the_pen_nothing_is_written_and_nothing_lost(
+    disk: Disk, group: GroupCommit[int], threads: ThreadPoolExecutor
+) -> None:
+    disk.go_on.set()
+
+    with group.pen():
+        waiting = [threads.submit(group.commit, entry) for entry in FOLLOWERS]
+        _until(lambda: len(group._gathered) == len(FOLLOWERS))
+        assert disk.batches == []
+    for commit in waiting:
+        commit.result()
+
+    assert [sorted(batch) for batch in disk.batches] == [list(FOLLOWERS)]
+
+
 def _gather(
     disk: Disk, group: GroupCommit[int], threads: ThreadPoolExecutor
 ) -> tuple[Future[None], list[Future[None]]]:
