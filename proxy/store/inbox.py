@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from itertools import chain, islice, takewhile
 from operator import itemgetter
@@ -27,6 +28,7 @@ from proxy.store.group_commit import PATIENCE, GroupCommit
 
 logger = logging.getLogger(__name__)
 
+_Row = tuple[str, str, str, str, str, bytes]
 _Step = Callable[[sqlite3.Connection], object]
 
 _MAX_SLOTS = 1024
@@ -46,7 +48,7 @@ class Inbox:
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._closed = threading.Event()
-        self._group = GroupCommit(self._write)
+        self._group = GroupCommit[_Row | _Step](self._write)
 
     @classmethod
     def in_free_slot(cls, folder: Path) -> "Inbox":
@@ -71,8 +73,7 @@ class Inbox:
     def append(self, fact: Fact) -> None:
         """Return once *fact* is on disk, or raise :exc:`Unavailable`: it is not known to be."""
         at, body = fact.received_at.strftime(_TIME), facts.encode(fact)
-        row = (fact.id, fact.shop, facts.kind(fact), fact.cart_id, at, body)
-        self._group.commit(lambda connection: connection.execute(_INSERT, row))
+        self._group.commit((fact.id, fact.shop, facts.kind(fact), fact.cart_id, at, body))
 
     def probe(self) -> None:
         """Return once something was written to disk, or raise :exc:`Unavailable`."""
@@ -132,24 +133,24 @@ class Inbox:
                 self._connection.close()
             os.close(self._lock)
 
-    def _write(self, steps: Sequence[_Step]) -> None:
+    def _write(self, entries: Sequence[_Row | _Step]) -> None:
         if self._closed.is_set():
             raise Unavailable("The proxy is stopping; come back when it is up again.")
         try:
-            self._keep(steps)
+            self._keep(entries)
         except (sqlite3.Error, OSError) as error:
             logger.error("%s cannot be written: %s", self._path, error)
             raise Unavailable("The store cannot write just now; its log says why.") from error
 
-    def _keep(self, steps: Sequence[_Step]) -> None:
+    def _keep(self, entries: Sequence[_Row | _Step]) -> None:
         """Write in the file, or in a new one where it is damaged."""
         try:
-            self._transact(steps)
+            self._commit(entries)
         except sqlite3.Error as error:
             if not _is_damage(error):
                 raise
             self._set_aside(error)
-            self._transact(steps)
+            self._commit(entries)
 
     def _set_aside(self, why: object) -> None:
         aside = self._path.with_name(f"{self._path.name}.corrupt-{datetime.now(UTC):{_STAMP}}")
@@ -165,18 +166,15 @@ class Inbox:
         _reported(self._path).unlink(missing_ok=True)
         logger.error("%s is damaged: %s; it is set aside as %s", self._path, why, aside.name)
 
-    def _transact(self, steps: Sequence[_Step]) -> None:
+    def _commit(self, entries: Sequence[_Row | _Step]) -> None:
         connection = self._connected()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for step in steps:
+        # One statement for all facts, which is its own transaction: at each one Python's driver
+        # lets the other threads go on, and waits for its turn among them.
+        if rows := [entry for entry in entries if isinstance(entry, tuple)]:
+            connection.execute(_insert(len(rows)), list(chain.from_iterable(rows)))
+        for step in entries:
+            if not isinstance(step, tuple):
                 step(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            # After a full disk SQLite may have rolled back by itself.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None or _inode(self._path) != self._inode:
@@ -188,7 +186,7 @@ class Inbox:
 
 
 # SQLAlchemy's compiler costs more than the INSERT itself, so the driver gets it as it is.
-_INSERT = "INSERT INTO inbox (id, shop, kind, cart_id, received_at, body) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO inbox (id, shop, kind, cart_id, received_at, body) VALUES "
 _DELETE = "DELETE FROM inbox WHERE seq <= ?"
 # Even the version it has already makes a page and an fsync.
 _REWRITE_VERSION = "PRAGMA user_version = 1"
@@ -221,6 +219,12 @@ def _is_damage(error: Exception) -> bool:
 def _reported(path: Path) -> Path:
     """Return the file by which the sender tells a worker that it cannot read the inbox *path*."""
     return path.with_suffix(".damaged")
+
+
+@cache
+def _insert(facts: int) -> str:
+    """Return the statement that inserts so many facts."""
+    return _INSERT + ", ".join(["(?, ?, ?, ?, ?, ?)"] * facts)
 
 
 def _inode(path: Path) -> int | None:
