@@ -6,7 +6,14 @@ from hashlib import sha256
 from typing import Annotated, Any
 
 import msgspec
-from itsdangerous import BadData, BadPayload, URLSafeTimedSerializer
+from itsdangerous import (
+    BadData,
+    BadPayload,
+    Signer,
+    TimestampSigner,
+    URLSafeTimedSerializer,
+    want_bytes,
+)
 from itsdangerous.encoding import base64_decode, base64_encode
 from msgspec import Meta
 
@@ -45,10 +52,11 @@ class Tokens:
     def __init__(self, keys: Sequence[str], *, shop: str, max_age: timedelta) -> None:
         self._shop = shop
         self._max_age = max_age
-        self._serializer = URLSafeTimedSerializer(
+        self._serializer = _Serializer(
             list(keys),
             salt=SALT,
             serializer=_SessionJson,
+            signer=_Signer,
             signer_kwargs={"digest_method": sha256},
         )
 
@@ -117,6 +125,31 @@ def _forged() -> Unauthorized:
 
 def _malformed(why: str) -> Unauthorized:
     return Unauthorized(why, code="token-malformed")
+
+
+class _Signer(TimestampSigner):
+    """A signer that derives its keys once, and not for each token anew."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._derived = {key: super(_Signer, self).derive_key(key) for key in self.secret_keys}
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        """Return what signs in the name of *secret_key*, by default of the last."""
+        key = self.secret_keys[-1] if secret_key is None else want_bytes(secret_key)
+        return self._derived[key]
+
+
+class _Serializer(URLSafeTimedSerializer):
+    """A serializer that keeps its signer, where itsdangerous makes one for each token."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._signer = super().make_signer()
+
+    def make_signer(self, salt: str | bytes | None = None) -> Signer:
+        """Return the one signer there is: *salt* is never another here."""
+        return self._signer
 
 
 class _SessionJson:
