@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from proxy import assets, collect, health, shop
 from proxy.errors import Refused, Unavailable
+from proxy.fast import Fast
 from proxy.settings import WEB, Settings
 from proxy.store import Inbox, Store
 from proxy.tokens import Tokens
@@ -33,7 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     inbox = Store(settings.store, settings.spool).web_inbox()
     atexit.register(inbox.close)
     tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
-    _register(app, settings, tokens, inbox)
+    page = _register(app, settings, tokens, inbox)
     CORS(
         app,
         resources={f"{settings.prefix}/state": {"origins": list(settings.origins)}},
@@ -41,10 +42,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         max_age=timedelta(hours=1),
     )
     _explain_errors(app)
+    if settings.fast == "on":
+        app.wsgi_app = Fast(app, page, f"{settings.prefix}/state")  # type: ignore[method-assign]
     return app
 
 
-def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Inbox) -> None:
+def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Inbox) -> collect.Surface:
     page = collect.Surface(
         tokens=tokens,
         shop=settings.shop,
@@ -64,6 +67,7 @@ def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Inbox) -> N
     app.register_blueprint(collect.blueprint(page, settings.prefix))
     app.register_blueprint(shop.blueprint(server))
     app.register_blueprint(health.blueprint(inbox.probe))
+    return page
 
 
 def _now() -> datetime:

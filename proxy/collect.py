@@ -22,6 +22,7 @@ from proxy.money import check_amount
 from proxy.tokens import Session, Tokens
 
 MAX_BYTES = 16 * 1024
+MEDIA_TYPES = ("text/plain", "application/json")
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,18 +58,47 @@ class Surface:
     snippet: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What the headers of a posted state say to us."""
+
+    host: str
+    origin: str | None
+    media_type: str
+    gpc: bool
+
+
+# What a view returns once the state is kept.
+ACCEPTED = {"status": "accepted"}, 202
+
+
+def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
+    """Return once the state in the body, which *read* gives, is on disk; or raise what forbids it.
+
+    No framework's request comes in here, so that there may be several ways to this place.
+    """
+    _check_origin(head, surface.origins)
+    door.check_type(head.media_type, MEDIA_TYPES)
+    posted = door.parsed(_DECODER, read())
+    now = surface.now()
+    session = surface.tokens.read(posted.token, now)
+    surface.append(_fact(surface, posted, session, now, gpc=head.gpc))
+
+
 def blueprint(surface: Surface, prefix: str) -> Blueprint:
     """Return the browser's surface under *prefix*."""
     routes = Blueprint("collect", __name__, url_prefix=prefix)
 
     @routes.post("/state")
     def state() -> tuple[dict[str, str], int]:
-        _check_origin(surface.origins)
-        posted = door.body(_DECODER, "text/plain", "application/json", most_bytes=MAX_BYTES)
-        now = surface.now()
-        session = surface.tokens.read(posted.token, now)
-        surface.append(_fact(surface, posted, session, now))
-        return {"status": "accepted"}, 202
+        head = Head(
+            host=request.host,
+            origin=request.headers.get("Origin"),
+            media_type=request.mimetype,
+            gpc=request.headers.get("Sec-GPC") == "1",
+        )
+        keep(surface, head, lambda: door.read(request.environ, MAX_BYTES))
+        return ACCEPTED
 
     @routes.get("/checkout.js")
     def snippet() -> Response:
@@ -100,13 +130,13 @@ def _script(snippet: bytes, cache_control: str) -> Response:
     return response
 
 
-def _check_origin(origins: tuple[str, ...]) -> None:
-    origin = request.headers.get("Origin")
-    if origin is None or origin in origins or _origin(origin)[1] == request.host:
+def _check_origin(head: Head, origins: tuple[str, ...]) -> None:
+    origin = head.origin
+    if origin is None or origin in origins or _origin(origin)[1] == head.host:
         return
     raise Forbidden(
         f"Pages of {origin} may not post here: add it to CHECKOUT_PROXY_ORIGINS, "
-        f"or serve the proxy under that page's own host (this is {request.host})."
+        f"or serve the proxy under that page's own host (this is {head.host})."
     )
 
 
@@ -122,7 +152,9 @@ def _origin(url: str) -> tuple[str, str]:
 # -- from the body to the fact -----------------------------------------------------------
 
 
-def _fact(surface: Surface, posted: Posted, session: Session, now: datetime) -> StatePosted:
+def _fact(
+    surface: Surface, posted: Posted, session: Session, now: datetime, *, gpc: bool
+) -> StatePosted:
     return StatePosted(
         id=posted.id or uuid4().hex,
         shop=surface.shop,
@@ -135,7 +167,7 @@ def _fact(surface: Surface, posted: Posted, session: Session, now: datetime) -> 
         last_name=posted.last_name or None,
         kx=posted.kx or None,
         consent=_consent(posted.consent),
-        gpc=request.headers.get("Sec-GPC") == "1",
+        gpc=gpc,
         checkout_url=_checkout_url(posted.checkout_url, surface.origins),
         locale=_locale(posted.locale),
         claimed=_claim(posted.claimed),

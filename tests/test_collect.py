@@ -2,11 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +19,32 @@ from proxy.carts.cart import Cart
 from proxy.collect import MAX_BYTES
 from proxy.facts import Claim, Consent, ConsentState, Customer, StatePosted
 from proxy.tokens import Session, Tokens
-from tests.web import ORIGIN, TOKEN_KEY, Answer, Web, token
+from tests.web import ORIGIN, TOKEN_KEY, Answer, Web, served, token
 
 Serve = Callable[..., Web]
 
 SNIPPET = (assets.folder("static") / "checkout.js").read_bytes()
 VERSION = sha256(SNIPPET).hexdigest()[:16]
+
+
+@pytest.fixture(scope="module", params=["on", "off"])
+def fast(request: pytest.FixtureRequest) -> str:
+    """Take everything both ways: before Flask's dispatch, and after."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def one_web(fast: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    with served(tmp_path_factory.mktemp("web") / "store", FAST=fast) as web:
+        yield web
+
+
+@pytest.fixture
+def serve(fast: str, tmp_path: Path) -> Iterator[Serve]:
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(
+            served(tmp_path / "store", FAST=fast, **settings)
+        )
 
 
 def body(**members: Any) -> str:

@@ -55,6 +55,7 @@ _DEFAULTS: dict[str, Any] = {
     "epoch": timedelta(hours=24),
     "late": timedelta(hours=12),
     "consent": "opt-out",
+    "fast": "on",
 }
 
 
