@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from flask import Blueprint, Response, abort, request
 from msgspec import Meta
 
@@ -181,6 +181,8 @@ def _email(text: str | None) -> str | None:
     """Return the address, judged by its form alone: nothing is looked up on the way to the 202."""
     if text is None or not text.strip():
         return None
+    if _is_plain(text):
+        return text
     try:
         # ``.test`` is let through here: it is the sender that keeps reserved domains back.
         address = validate_email(text.strip(), check_deliverability=False, test_environment=True)
@@ -190,6 +192,18 @@ def _email(text: str | None) -> str | None:
         words = f"email must have {MAX_EMAIL_LENGTH} characters at most."
         raise Unprocessable(words, pointer="/email")
     return address.normalized
+
+
+def _is_plain(address: str) -> bool:
+    """Tell whether email-validator would return *address* as it is, in a twentieth of its time."""
+    usual = len(address) <= _MAX_PLAIN and _PLAIN.fullmatch(address)
+    return bool(usual) and address.rpartition(".")[2] not in _SPECIAL_TOP_LEVELS
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([a-z0-9]+(-[a-z0-9]+)*\.)+[a-z]{2,}")
+# So none of its parts is too long either.
+_MAX_PLAIN = 64
+_SPECIAL_TOP_LEVELS = {name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES}
 
 
 def _consent(said: ConsentState | Consent | None) -> Consent | None:

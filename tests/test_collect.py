@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import assets
+from proxy import assets, collect
 from proxy.carts.cart import Cart
 from proxy.collect import MAX_BYTES
 from proxy.facts import Claim, Consent, ConsentState, Customer, StatePosted
@@ -492,6 +493,23 @@ def test_an_address_of_100_characters_is_longer_than_klaviyo_takes(web: Web) -> 
 
 def test_a_field_with_nothing_but_spaces_is_an_empty_field(web: Web) -> None:
     assert kept(web, email="  ").email is None
+
+
+@pytest.mark.parametrize("domain", ["printer.local", "hidden.onion", "1.in-addr.arpa"])
+def test_an_address_where_no_mail_arrives_is_refused(web: Web, domain: str) -> None:
+    assert refused(web, body(email=f"jane@{domain}")).pointer == "/email"
+
+
+@given(address=st.from_regex(collect._PLAIN, fullmatch=True))
+def test_a_plain_address_is_what_the_library_would_make_of_it(address: str) -> None:
+    try:
+        library = validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        library = None
+
+    if collect._is_plain(address):
+        assert library is not None
+        assert library.normalized == address
 
 
 @given(typed=st.text())
