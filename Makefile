@@ -4,7 +4,10 @@ PORT ?= 8080
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-slow check wheel lowest lock clean help
+ROUNDS ?= 3
+SECONDS ?= 8
+
+.PHONY: demo test test-slow bench check wheel lowest lock clean help
 
 demo: .venv/run  ## the whole product, with a demo shop and a stand-in Klaviyo
 	@$(BIN)/checkout-proxy demo --port $(PORT)
@@ -14,6 +17,11 @@ test: .venv/dev browser-and-nginx  ## all tests, in four to eight minutes
 
 test-slow: .venv/dev browser-and-nginx  ## the tests that take minutes each: soaks, sweeps, whole machines lost
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+bench: .venv/dev  ## how fast it is beside others; ROUNDS=1 SECONDS=2 for a quick look
+	$(BIN)/python -m pytest tests/bench/test_hot_functions.py -p no:randomly -q \
+		--benchmark-enable --benchmark-sort=name --benchmark-columns=min,median,stddev,ops
+	$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS)
 
 check: .venv/dev  ## lint, types and import contracts
 	$(BIN)/ruff check .

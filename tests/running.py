@@ -213,7 +213,7 @@ class Nginx(Program):
         super().__init__("nginx", *self.command, env=env)
 
     def is_up(self) -> bool:
-        return all(_listens(port) for port in self._ports)
+        return all(listens(port) for port in self._ports)
 
     def check(self) -> str:
         """Return what ``nginx -t`` says."""
@@ -324,7 +324,8 @@ def _certificate(folder: Path) -> Path:
     return path
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Tell whether somebody listens on *port* of 127.0.0.1."""
     with socket.socket() as tried:
         tried.settimeout(1)
         return tried.connect_ex(("127.0.0.1", port)) == 0
