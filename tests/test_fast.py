@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,7 +173,7 @@ def test_what_is_kept_is_the_same_whichever_way_it_came(both: tuple[Web, Web]) -
 
 
 def test_the_real_server_answers_the_same_whichever_way_it_goes(tmp_path: Path) -> None:
-    requests = [
+    asked = [
         written(STATE),
         written(STATE, Origin=None),
         written(b"{}"),
@@ -190,11 +191,27 @@ def test_the_real_server_answers_the_same_whichever_way_it_goes(tmp_path: Path) 
         environ = _environ(tmp_path / fast, fast) | {"PYTHONHASHSEED": "0"}
         with Proxy(environ, "--web-only", "--workers", "1") as proxy:
             # To granian a client that closes its half is one that is gone.
-            answers.append([exchanged(proxy.url, it, says_when_done=False) for it in requests])
+            answers.append([exchanged(proxy.url, it, says_when_done=False) for it in asked])
 
     assert answers[0] == answers[1]
     statuses = [int(answer.rpartition(b"HTTP/1.1 ")[2][:3]) for answer in answers[0]]
     assert statuses == [202, 202, 422, 413, 403, 422, 405, 202]
+
+
+def test_a_body_that_comes_in_pieces_is_waited_for(tmp_path: Path) -> None:
+    request = written(STATE, Host="shop.example")
+    with (
+        Proxy(_environ(tmp_path, "on"), "--web-only", "--workers", "1") as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as connection,
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        for end in (-len(STATE), -20, -10):
+            connection.sendall(request[:end])
+            request = request[end:]
+            requests.get(f"{proxy.url}/healthz", timeout=30)  # so long a pause
+        connection.sendall(request)
+
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 202 ")
 
 
 # -- which way it goes -------------------------------------------------------------------
