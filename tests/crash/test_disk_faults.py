@@ -2,12 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -140,15 +141,15 @@ def ids(path: Path) -> set[str]:
 class Deaf(Inbox):
     """An inbox that does not hear of the errors."""
 
-    def _write(self, steps: Sequence[Callable[[sqlite3.Connection], object]]) -> None:
+    def _write(self, entries: Sequence[Any]) -> None:
         with suppress(Unavailable):
-            super()._write(steps)
+            super()._write(entries)
 
 
 def test_an_inbox_that_is_deaf_to_errors_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.store.Inbox", Deaf)
+    monkeypatch.setattr("proxy.store.sqlite.Inbox", Deaf)
 
     with vfs.watched(tmp_path / "store") as disk, served(tmp_path / "store") as web:
         faulty = FaultyDisk(web, disk)
