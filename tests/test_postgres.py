@@ -161,7 +161,7 @@ def test_a_database_that_goes_and_comes_back_costs_nothing_that_was_acknowledged
     started: Callable[[Any], Any],
     fault: Callable[[Postgres, Crowd], None],
 ) -> None:
-    proxy = started(Proxy(environ))
+    proxy = started(Proxy(environ, "--workers", "1"))
     with Crowd(proxy.url) as crowd:
         crowd.wait_for_more(20)
 
@@ -176,7 +176,7 @@ def test_a_database_that_goes_and_comes_back_costs_nothing_that_was_acknowledged
 def test_without_a_spool_the_same_is_caught_as_a_loss(
     klaviyo: Klaviyo, server: Postgres, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    with Proxy(environ) as proxy, Crowd(proxy.url) as crowd:
+    with Proxy(environ, "--workers", "1") as proxy, Crowd(proxy.url) as crowd:
         crowd.wait_for_more(20)
         server.stop()
         crowd.wait_for_more(20)
@@ -184,7 +184,7 @@ def test_without_a_spool_the_same_is_caught_as_a_loss(
         path.unlink()
     server.start()
 
-    with Proxy(environ), pytest.raises(AssertionError):
+    with Proxy(environ, "--workers", "1"), pytest.raises(AssertionError):
         assert_each_counts_once(crowd, klaviyo, timeout=3)
 
 
@@ -192,7 +192,7 @@ def test_the_web_half_starts_while_the_database_is_away(
     klaviyo: Klaviyo, server: Postgres, environ: dict[str, str], started: Callable[[Any], Any]
 ) -> None:
     server.stop()
-    proxy = started(Proxy(environ))
+    proxy = started(Proxy(environ, "--workers", "1"))
     with Crowd(proxy.url) as crowd:
         crowd.wait_for_more(10)
 
