@@ -1,0 +1,141 @@
+"""Rows: how checkouts and carts lie in the tables, read and written many at a time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from proxy.carts.cart import Cart
+from proxy.checkouts import Checkout, Status
+from proxy.store import schema
+
+CartKey = tuple[str, str]
+
+
+def cart_key(checkout: Checkout) -> CartKey:
+    """Return the shop and the cart that *checkout* is about."""
+    return checkout.shop, checkout.cart_id
+
+
+def loaded(connection: Connection, keys: set[CartKey]) -> dict[CartKey, list[Checkout]]:
+    """Return the checkouts of each cart, oldest first."""
+    table = schema.checkouts
+    query = select(*COLUMNS).where(among(table, keys)).order_by(table.c.epoch)
+    loaded: dict[CartKey, list[Checkout]] = {}
+    for row in connection.execute(query):
+        loaded.setdefault((row.shop, row.cart_id), []).append(checkout_of(row))
+    return loaded
+
+
+def among(table: Any, keys: set[CartKey]) -> Any:
+    """Return the condition for *keys*, and some more where several shops have one cart id.
+
+    Not a comparison of whole rows: for more than one of them SQLite reads the table to its end.
+    """
+    shops, cart_ids = {shop for shop, _ in keys}, {cart_id for _, cart_id in keys}
+    return table.c.shop.in_(shops) & table.c.cart_id.in_(cart_ids)
+
+
+def checkout_of(row: Row[Any]) -> Checkout:
+    """Return the checkout that lies in *row*, which has :data:`COLUMNS`."""
+    return Checkout(**dict(zip(_FIELDS, row, strict=True)))
+
+
+_FIELDS = [field.name for field in fields(Checkout)]
+COLUMNS = [schema.checkouts.c[name] for name in _FIELDS]
+
+
+def save(connection: Connection, checkouts: Iterable[Checkout]) -> None:
+    """Write *checkouts* down, in the place of what they were."""
+    rows = [{name: getattr(checkout, name) for name in _FIELDS} for checkout in checkouts]
+    if rows:
+        connection.execute(replacing(schema.checkouts, connection), rows)
+
+
+def erase_closed(connection: Connection, standing: Mapping[CartKey, Sequence[Checkout]]) -> None:
+    """Erase what was received for carts of which nothing will be sent any more."""
+    closed = {key: checkouts for key, checkouts in standing.items() if _is_closed(checkouts)}
+    if closed:
+        keys = [{"of_shop": shop, "of_cart": cart_id} for shop, cart_id in closed]
+        connection.execute(_ERASE_BODIES, keys)
+        _erase_addresses_of_carts(connection, closed)
+
+
+def _is_closed(checkouts: Sequence[Checkout]) -> bool:
+    closed = (Status.DELIVERED, Status.CANCELLED)
+    return bool(checkouts) and all(checkout.status in closed for checkout in checkouts)
+
+
+def _erase_addresses_of_carts(
+    connection: Connection, closed: Mapping[CartKey, Sequence[Checkout]]
+) -> None:
+    """Erase the addresses in these carts, but those that came later: they are the next visit's."""
+    nobodys: dict[CartKey, KeptCart | None] = {}
+    for key, kept in kept_carts(connection, set(closed)).items():
+        until = max((each.settled_at for each in closed.get(key, ())), default=_NEVER)
+        if kept.cart.email is not None and kept.received_at <= until:
+            cart = msgspec.structs.replace(kept.cart, email=None)
+            nobodys[key] = KeptCart(cart, kept.received_at)
+    save_carts(connection, nobodys)
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCart:
+    """The last cart that the shop's server put, and when it was received."""
+
+    cart: Cart
+    received_at: datetime
+
+
+def kept_carts(connection: Connection, keys: set[CartKey]) -> dict[CartKey, KeptCart]:
+    """Return the carts that are kept, of *keys* and perhaps of some more."""
+    rows = connection.execute(select(schema.carts).where(among(schema.carts, keys)))
+    return {(row.shop, row.cart_id): KeptCart(row.cart, row.received_at) for row in rows}
+
+
+def save_carts(connection: Connection, carts: Mapping[CartKey, KeptCart | None]) -> None:
+    """Write *carts* down; where there is ``None``, forget the cart."""
+    put = [
+        {"shop": shop, "cart_id": cart_id, "cart": kept.cart, "received_at": kept.received_at}
+        for (shop, cart_id), kept in carts.items()
+        if kept is not None
+    ]
+    if put:
+        connection.execute(replacing(schema.carts, connection), put)
+    for key in (key for key, kept in carts.items() if kept is None):
+        connection.execute(_of(schema.carts.delete(), schema.carts, key))
+
+
+def _of(statement: Any, table: Any, key: CartKey) -> Any:
+    return statement.where(table.c.shop == key[0], table.c.cart_id == key[1])
+
+
+def replacing(table: Any, connection: Connection) -> Any:
+    """Return the statement that puts rows into *table*, in the place of those with the same key."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
+    keys = {column.name for column in table.primary_key}
+    new = {
+        column.name: statement.excluded[column.name]
+        for column in table.columns
+        if column.name not in keys
+    }
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=new)
+
+
+_ERASE_BODIES = (
+    update(schema.facts)
+    .where(
+        schema.facts.c.shop == bindparam("of_shop"),
+        schema.facts.c.cart_id == bindparam("of_cart"),
+        schema.facts.c.body.is_not(None),
+    )
+    .values(body=None)
+)
