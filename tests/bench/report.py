@@ -112,7 +112,7 @@ def _targets(best: Best) -> Iterator[str]:
 
 def _drain(drained: Drained | None) -> Iterator[str]:
     if drained is None:
-        yield "drain: not measured yet"
+        yield "drain: not measured"
         return
     met = "met" if drained.events_per_s >= _DRAIN_EVENTS_PER_S else "NOT met"
     yield (
