@@ -90,6 +90,11 @@ class Sender:
                 stop.wait(1)
         self._finish()
 
+    def close(self) -> None:
+        """Let go of the threads, whatever they are at."""
+        self._cart_lanes.close()
+        self._outbox.close()
+
     def step(self) -> None:
         """Do one round: take facts in, send what is due, write down what became of it."""
         until = self._take_in()
@@ -98,13 +103,6 @@ class Sender:
         self._hear(_TICK)
         self._send()
         self._prune()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether something is in hand, or would be taken up now."""
-        if self._in_hand or self._unwritten:
-            return True
-        return bool(self._room() and self._book.due(self._account.shop, self._now(), 1))
 
     def _finish(self) -> None:
         until = time.monotonic() + _FINISH_SECONDS
@@ -163,8 +161,9 @@ class Sender:
         due = self._book.due(self._account.shop, until, room, without=self._in_hand)
         if due:
             pushed = self._book.carts(self._account.shop, {each.cart_id for each in due})
+            in_bulk = len(due) + self._outbox.waiting > _MANY
             for few in _dealt(due, _CART_LANES):
-                work = partial(self._enricher.enrich, few, pushed, in_bulk=len(due) > _MANY)
+                work = partial(self._enricher.enrich, few, pushed, in_bulk=in_bulk)
                 self._cart_lanes.do(work)
             self._enriching += len(due)
             self._in_hand.update(map(checkout_key, due))

@@ -204,7 +204,15 @@ def _kind(error: Exception) -> str:
 
 def _retry_after(response: requests.Response) -> timedelta | None:
     text = response.headers.get("Retry-After", "")
-    return timedelta(seconds=int(text)) if re.fullmatch(r"\d{1,6}", text) else None
+    return (
+        timedelta(seconds=min(int(text), _LONGEST_WAIT))
+        if re.fullmatch("[0-9]{1,9}", text)
+        else None
+    )
+
+
+# Klaviyo's windows are a second and a minute. What asks for far more than that is not Klaviyo's.
+_LONGEST_WAIT = 900
 
 
 def _budget(response: requests.Response) -> Budget | None:

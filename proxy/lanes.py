@@ -17,7 +17,8 @@ class Lanes(Generic[R]):
     """
 
     def __init__(self, count: int, results: SimpleQueue[R]) -> None:
-        self._work: SimpleQueue[Callable[[], R]] = SimpleQueue()
+        self._count = count
+        self._work: SimpleQueue[Callable[[], R] | None] = SimpleQueue()
         self._results = results
         for _ in range(count):
             threading.Thread(target=self._run, daemon=True).start()
@@ -26,9 +27,14 @@ class Lanes(Generic[R]):
         """Do *work* on a lane that is free."""
         self._work.put(work)
 
+    def close(self) -> None:
+        """Let the threads end when they are done; this waits for nobody."""
+        for _ in range(self._count):
+            self._work.put(None)
+
     def _run(self) -> None:
-        while True:
-            self._results.put(self._work.get()())
+        while (work := self._work.get()) is not None:
+            self._results.put(work())
 
 
 def gathered(results: SimpleQueue[R], patience: timedelta) -> list[R]:

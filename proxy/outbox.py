@@ -76,6 +76,16 @@ class Outbox:
         self._parts.clear()
         return waiting
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be sent one by one."""
+        return len(self._singles)
+
+    def close(self) -> None:
+        """Let go of the lanes, whatever they are at."""
+        self._single_lanes.close()
+        self._bulk_lanes.close()
+
     def _next_bulk(self, *, more_to_come: bool) -> Sequence[Ready]:
         if self._parts:
             return self._parts.popleft()
@@ -108,6 +118,9 @@ class _Counter:
         self._free -= 1
         self._pace.sent(now)
         self._lanes.do(work)
+
+    def close(self) -> None:
+        self._lanes.close()
 
     def done(self, budget: Budget | None, now: float) -> None:
         self._free += 1

@@ -157,7 +157,8 @@ def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -
         logger.info(
             "the sender is at work on %s and sends to %s", store.place, settings.klaviyo_url
         )
-        sender.run(stop)
+        with closing(sender):
+            sender.run(stop)
         logger.info("the sender has stopped")
 
 

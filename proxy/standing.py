@@ -12,9 +12,6 @@ _OUTAGE = 5
 # added at Klaviyo is noticed without a restart.
 _STOPPED_FOR = timedelta(minutes=5)
 
-# Klaviyo's windows are a second and a minute. What asks for far more is not Klaviyo's.
-_LONGEST_WAIT = timedelta(minutes=15)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
@@ -58,7 +55,7 @@ class Standing:
 
     def after_throttling(self, reason: str, *, now: datetime, wait: timedelta) -> "Standing":
         """Return the standing after Klaviyo asked to *wait*."""
-        until = now + min(wait, _LONGEST_WAIT)
+        until = now + wait
         return Standing(paused_at=now, paused_until=until, reason=reason)
 
     def after_refusal(self, reason: str, *, now: datetime) -> "Standing":

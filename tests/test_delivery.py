@@ -68,7 +68,12 @@ class Scene:
 
     def work_off(self) -> None:
         """Let the sender work until nothing is due or in hand any more, or sending waits."""
-        self.work_until(lambda: not self.sender.is_busy)
+        self.work_until(lambda: not self._is_busy())
+
+    def _is_busy(self) -> bool:
+        if self.sender._in_hand or self.sender._unwritten:
+            return True
+        return bool(self.sender._room() and self.book.due("shop", self.clock.now(), 1))
 
     def count(self, status: Status) -> int:
         return self.book.counts("shop")[status]

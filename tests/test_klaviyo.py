@@ -102,9 +102,18 @@ def test_each_answer_means_yes_later_never_or_something_about_the_account(
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "wait"), [("7", timedelta(seconds=7)), ("0", timedelta(0)), ("soon", None)]
+    ("retry_after", "wait"),
+    [
+        ("7", timedelta(seconds=7)),
+        ("0", timedelta(0)),
+        ("999999", timedelta(minutes=15)),
+        ("9" * 5_000, None),
+        ("soon", None),
+    ],
 )
-def test_the_wait_is_what_retry_after_says(retry_after: str, wait: timedelta | None) -> None:
+def test_the_wait_is_what_retry_after_says_within_reason(
+    retry_after: str, wait: timedelta | None
+) -> None:
     assert judged(answer(429, refusal(), Retry_After=retry_after)).wait == wait
 
 
