@@ -59,6 +59,10 @@ class _Envelope(_Object, frozen=True):
     data: _Job
 
 
+# Made once, as that of a single event.
+_DECODER = msgspec.json.Decoder(_Envelope)
+
+
 def read(body: bytes, *, revision: date, now: datetime) -> list[tuple[bytes, EventAttributes]]:
     """Return the events in *body*, each as the body of Create Event too, or raise :exc:`Refused`.
 
@@ -75,7 +79,7 @@ def read(body: bytes, *, revision: date, now: datetime) -> list[tuple[bytes, Eve
 def _singles(body: bytes) -> Iterator[bytes]:
     """Return each event as it would be written to be sent by itself, byte for byte."""
     try:
-        job = msgspec.json.decode(body, type=_Envelope).data
+        job = _DECODER.decode(body).data
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(400, f"The payload is invalid: {error}.", pointer="/data") from error
     for entry in job.attributes.entries.data:

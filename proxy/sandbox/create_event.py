@@ -140,6 +140,10 @@ class _Envelope(_Object, frozen=True):
     data: _EventData
 
 
+# Made once: of a type that several threads ask for first, msgspec was seen to crash the process.
+_DECODER = msgspec.json.Decoder(_Envelope)
+
+
 def read(body: bytes, *, revision: date, now: datetime) -> EventAttributes:
     """Return the event written in *body*, or raise :exc:`Refused` as Klaviyo would."""
     if len(body) > MAX_BYTES:
@@ -154,7 +158,7 @@ def read(body: bytes, *, revision: date, now: datetime) -> EventAttributes:
 
 def _envelope(body: bytes) -> _Envelope:
     try:
-        return msgspec.json.decode(body, type=_Envelope)
+        return _DECODER.decode(body)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
