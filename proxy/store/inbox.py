@@ -105,7 +105,7 @@ class Inbox:
         while not self._closed.wait(seconds):
             try:
                 if _reported(self._path).exists():
-                    self.set_aside("the sender cannot read it")
+                    self.set_aside("the sender could not read it")
                 self.prune(marks())
             except (Unavailable, SQLAlchemyError, sqlite3.Error, OSError) as error:
                 logger.warning("%s cannot be pruned just now: %s", self._path, error)
@@ -116,6 +116,8 @@ class Inbox:
         Raise :exc:`Unavailable` where it cannot be renamed, or where another thread is writing.
         """
         with self._group.pen():
+            if self._closed.is_set():  # The slot may be somebody else's by now.
+                raise Unavailable("The inbox is closed.")
             try:
                 self._set_aside(why)
             except OSError as error:
