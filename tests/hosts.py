@@ -33,19 +33,18 @@ class Host:
 
     name: str
     front: str
-    bridge: str
 
     def command(self, *command: str) -> list[str]:
         """Return *command* as it is run on this host."""
         return ["ip", "netns", "exec", self.name, *command]
 
     def cut_off(self) -> None:
-        """Drop all that the host sends to the back, and all that is sent to it from there."""
-        _ip("link", "set", f"{self.name}b", "nomaster")
+        """Pull the cable to the back: what was open there hears nothing of it."""
+        _ip("link", "set", f"{self.name}b", "down")
 
     def connect(self) -> None:
         """End :meth:`cut_off`."""
-        _ip("link", "set", f"{self.name}b", "master", self.bridge)
+        _ip("link", "set", f"{self.name}b", "up")
 
 
 @contextmanager
@@ -64,12 +63,12 @@ def network(count: int) -> Iterator[tuple[str, list[Host]]]:
 
 @contextmanager
 def _host(bridge: str, net: str, number: int) -> Iterator[Host]:
-    host = Host(name=f"{bridge}h{number}", front=f"{net}.{number}.2", bridge=bridge)
+    host = Host(name=f"{bridge}h{number}", front=f"{net}.{number}.2")
     _ip("netns", "add", host.name)
     try:
         _ip("-n", host.name, "link", "set", "lo", "up")
         _join(host.name, f"{host.name}b", "back", f"{net}.0.{number + 1}/24")
-        host.connect()
+        _ip("link", "set", f"{host.name}b", "master", bridge)
         _join(host.name, f"{host.name}f", "front", f"{host.front}/24")
         _ip("addr", "add", f"{net}.{number}.1/24", "dev", f"{host.name}f")
         yield host

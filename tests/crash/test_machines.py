@@ -180,7 +180,11 @@ class Machines:
         environs = [_settings(self.klaviyo.url, url, spool, settle=1) for spool in self.spools]
         each = list(zip(self.hosts, environs, strict=True))
         self.webs = [stack.enter_context(Web(host, environ)) for host, environ in each]
-        self.workers = [stack.enter_context(Worker(host, environ)) for host, environ in each]
+        self.workers = [Worker(host, environ) for host, environ in each]
+        stack.enter_context(self.workers[0])
+        until(lambda: self.workers[0].is_at_work)
+        stack.enter_context(self.workers[1])
+        assert not self.workers[1].is_at_work
 
     def wait_for_handover(self) -> float:
         """Return how many seconds pass until the second sender is at work."""
