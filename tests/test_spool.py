@@ -175,9 +175,9 @@ def test_what_a_dead_web_worker_left_is_shipped_by_another(
         first.append(state(0, id="not left"))
         open_inbox()
 
-        until(lambda: ids(store) == ["left"])
+        until(lambda: spooled(spool) == ["not left"])
 
-        assert spooled(spool) == ["not left"]
+        assert ids(store) == ["left"]
 
 
 def test_a_backlog_of_many_batches_is_shipped(
