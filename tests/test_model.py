@@ -6,8 +6,6 @@ store is on disk, and the stand-in Klaviyo is asked over loopback.
 """
 
 import shutil
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -37,13 +35,15 @@ from sqlalchemy import Connection, Engine
 
 from proxy.carts.pushed import PushedCarts
 from proxy.checkouts import ConsentMode, Rules, Status
-from proxy.delivery import _LANES, Account, Job, Sender
+from proxy.delivery import Sender
+from proxy.enrich import Account
 from proxy.facts import CartPushed, Fact, OrderPlaced, ReplayAsked, StatePosted
 from proxy.klaviyo import Klaviyo as Client
 from proxy.payload import PropertyNames
 from proxy.sandbox.faults import Answer, Cut, Fault, Hang
 from proxy.sandbox.klaviyo import Klaviyo, Request
 from proxy.store import Store
+from proxy.store.inbox import Inbox
 from tests.actors import KLAVIYO_KEY, until
 from tests.said import CART, DENIED, NOON
 
@@ -101,13 +101,13 @@ class Life:
         store = Store(f"sqlite:///{folder}")
         self._end = ExitStack()
         self.book = self._opened(store.book())
-        self.inboxes = [self._opened(store.inbox()) for _ in range(2)]
+        self.inboxes = [self._opened(Inbox.in_free_slot(folder)) for _ in range(2)]
         client = Client(url=klaviyo.url, key=KLAVIYO_KEY, revision="2026-07-15")
         self.sender = Sender(
             ACCOUNT,
             inboxes=self._opened(store.inboxes()),
             book=self.book,
-            source=PushedCarts(self.book.cart),
+            source=PushedCarts(),
             klaviyo=self._opened(client),
             now=clock.now,
         )
@@ -115,8 +115,7 @@ class Life:
     def end(self) -> None:
         """Close the files, and end the sender's threads, as a process that dies does."""
         self._end.close()
-        for _ in range(_LANES):
-            self.sender._lanes.do(Job(None, sys.exit))  # type: ignore[arg-type]
+        self.sender.close()
 
     def _opened(self, thing: Opened) -> Opened:
         return self._end.enter_context(closing(thing))
@@ -425,7 +424,7 @@ class Model(RuleBasedStateMachine):
     def is_done(self, *, moved: bool) -> bool:
         due = self.due()
         held_up = self.life.book.standing("shop").waits(self.clock.now())
-        return not due or (not moved and (held_up or len(due) == len(self.hanging())))
+        return not due or (not moved and (held_up or bool(self.hanging())))
 
     def hanging(self) -> list[Request]:
         """Return the requests of this life that Klaviyo does not answer."""
@@ -460,18 +459,6 @@ class Model(RuleBasedStateMachine):
             seen = len(self.klaviyo.requests)
             time.sleep(0.05)
         until(self.all_is_answered)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _threads_may_exit() -> None:
-    """Let a thread exit without a warning, which it may do only later, when Klaviyo lets it go."""
-    others = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        if args.exc_type is not SystemExit:
-            others(args)
-
-    threading.excepthook = hook
 
 
 # -- telling stories ---------------------------------------------------------------------

@@ -8,7 +8,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from proxy.carts.cart import Cart
-from proxy.checkouts import LONGEST_WAIT, Checkout, Rules, Status, brought_back
+from proxy.checkouts import (
+    INBOXES_APART,
+    LONGEST_WAIT,
+    Checkout,
+    Rules,
+    Status,
+    brought_back,
+)
 from proxy.standing import Standing
 from proxy.store import rows, schema
 from proxy.store.folding import Folding
@@ -82,11 +89,14 @@ class Book:
             return _pending(connection, shop, is_due, limit, without=without)
 
     def bring_back(self, shop: str, now: datetime) -> None:
-        """Make due what is due later than anything waits: a clock that was ahead said so."""
+        """Make due what is due later than anything waits: a clock that was ahead said so.
+
+        It was said before all that is on its way into the book.
+        """
         with self._engine.begin() as connection:
             is_ahead = schema.checkouts.c.due_at > now + LONGEST_WAIT
             ahead = _pending(connection, shop, is_ahead, _AT_ONCE)
-            rows.save(connection, [brought_back(checkout, now) for checkout in ahead])
+            rows.save(connection, [brought_back(each, now - INBOXES_APART) for each in ahead])
 
     def carts(self, shop: str, cart_ids: Collection[str]) -> dict[str, Cart]:
         """Return the last carts that the shop's server pushed under *cart_ids*."""

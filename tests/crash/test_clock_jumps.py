@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# The machine is busy now and then, and a fact's second is cut off.
-CLOSE = timedelta(seconds=60)
+# The machine is busy now and then, and what is brought back is put a minute before it.
+CLOSE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ def soak(scene: Scene, *, seconds: float, seed: int, pause: float) -> str:
     with Shoppers(scene.proxy.url, pause=pause) as shoppers:
         while time.monotonic() < end:
             wanted = shoppers.acknowledged + chance.randrange(5, 40)
-            until(lambda wanted=wanted: is_up_again(scene) and shoppers.acknowledged >= wanted)  # type: ignore[misc]
+            wait_for(scene, shoppers, wanted)
             scene.klaviyo.misbehave(chance.choice(FAULTS))
             kill_at_random(scene, chance)
             kills += 1
@@ -215,11 +215,18 @@ def soak(scene: Scene, *, seconds: float, seed: int, pause: float) -> str:
     return f"{kills} kills in {seconds:.0f} s; {shoppers.posts} posts; {final}"
 
 
-def is_up_again(scene: Scene) -> bool:
-    """Start the proxy again where it gave up, as systemd does: its workers died too often."""
-    if not is_alive(psutil.Process(scene.proxy.pid)):
-        scene.crash()
-    return True
+def wait_for(scene: Scene, shoppers: Shoppers, acknowledged: int) -> None:
+    """Return once so many checkouts are *acknowledged*.
+
+    Where the proxy gave up, because its workers died too often, it is started as systemd would.
+    """
+
+    def are_served() -> bool:
+        if not is_alive(psutil.Process(scene.proxy.pid)):
+            scene.crash()
+        return shoppers.acknowledged >= acknowledged
+
+    until(are_served, timeout=120)
 
 
 def kill_at_random(scene: Scene, chance: random.Random) -> None:
