@@ -16,6 +16,7 @@ import pytest
 from proxy.checkouts import Status
 from proxy.sandbox.faults import Answer
 from proxy.sandbox.klaviyo import Klaviyo
+from proxy.store import Store
 from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo, until
 from tests.running import Proxy
 from tests.said import JANE, JOHN
@@ -91,6 +92,7 @@ def running(folder: Path, settle: str) -> Iterator[Scene]:
     with judged_klaviyo() as klaviyo:
         env = environment(folder / "store", klaviyo.url, SETTLE=settle) | clock.environment
         with Proxy(env, "--workers", "1") as proxy:
+            until(lambda: Store(f"sqlite:///{folder}/store").exists)  # The sender is at work.
             yield Scene(klaviyo, Ledger(folder / "store", klaviyo), proxy, clock)
 
 
@@ -187,7 +189,7 @@ def test_what_failed_under_a_clock_ahead_does_not_wait_for_it(
 def test_a_correction_and_an_order_count_after_the_clock_was_set_back(scene: Scene) -> None:
     corrected, ordered = scene.cart(), scene.cart()
     scene.clock.set(DAY)
-    scene.klaviyo.misbehave(Answer(429, retry_after=2), times=2)
+    scene.klaviyo.misbehave(Answer(429, retry_after=60), times=2)
     scene.say(corrected)
     scene.say(ordered)
     until(lambda: scene.ledger.attempts(corrected) or scene.ledger.attempts(ordered))
