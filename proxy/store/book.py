@@ -1,8 +1,9 @@
 """Book: what the sender has taken in and decided, written by it alone, read by anybody."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select
@@ -50,10 +51,15 @@ class Change:
 
 
 class Book:
-    """Checkouts, carts, attempts and accounts behind *engine*."""
+    """Checkouts, carts, attempts and accounts behind *engine*.
+
+    Who writes it is alone, so what was handed out to be sent is remembered, and need not be read
+    again for each thing that becomes of it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._known: dict[CartKey, list[Checkout]] = {}
 
     def close(self) -> None:
         """Close all connections."""
@@ -69,6 +75,7 @@ class Book:
 
     def take_in(self, received: Sequence[Received], rules: Rules) -> None:
         """Fold *received* into their checkouts, once each, and move the marks, in one commit."""
+        self._forget((item.shop, item.cart_id) for item in received)
         with self._engine.begin() as connection:
             folding = Folding(connection, received, rules)
             for item in received:
@@ -86,7 +93,13 @@ class Book:
         """
         with self._engine.connect() as connection:
             is_due = schema.checkouts.c.due_at <= now
-            return _pending(connection, shop, is_due, limit, without=without)
+            keys = _pending(connection, shop, is_due, limit + len(without))
+            keys = [key for key in keys if key not in without][:limit]
+            loaded = rows.loaded(connection, {(shop, cart_id) for cart_id, _ in keys})
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        self._known.update(loaded)
+        return _picked(loaded, keys)
 
     def bring_back(self, shop: str, now: datetime) -> None:
         """Make due what is due later than anything waits: a clock that was ahead said so.
@@ -95,8 +108,12 @@ class Book:
         """
         with self._engine.begin() as connection:
             is_ahead = schema.checkouts.c.due_at > now + LONGEST_WAIT
-            ahead = _pending(connection, shop, is_ahead, _AT_ONCE)
-            rows.save(connection, [brought_back(each, now - INBOXES_APART) for each in ahead])
+            keys = _pending(connection, shop, is_ahead, _AT_ONCE)
+            if keys:
+                carts = {(shop, cart_id) for cart_id, _ in keys}
+                self._forget(carts)
+                ahead = _picked(rows.loaded(connection, carts), keys)
+                rows.save(connection, [brought_back(each, now - INBOXES_APART) for each in ahead])
 
     def carts(self, shop: str, cart_ids: Collection[str]) -> dict[str, Cart]:
         """Return the last carts that the shop's server pushed under *cart_ids*."""
@@ -113,17 +130,25 @@ class Book:
 
     def change(self, changes: Sequence[Change]) -> list[Checkout]:
         """Apply *changes* to the checkouts as they stand, in one commit; return them after it."""
+        carts = {cart_key(change.checkout) for change in changes}
+        known = {key: self._known[key] for key in carts if key in self._known}
+        self._forget(carts)
         with self._engine.begin() as connection:
-            standing = rows.loaded(connection, {cart_key(change.checkout) for change in changes})
-            changed = [_apply(standing, change) for change in changes]
-            rows.save(
-                connection, {(each.shop, *checkout_key(each)): each for each in changed}.values()
-            )
-            rows.erase_closed(connection, standing)
+            before = known | rows.loaded(connection, carts - known.keys())
+            after = {key: list(checkouts) for key, checkouts in before.items()}
+            changed = [_apply(after, change) for change in changes]
+            pairs = (zip(before[key], after[key], strict=True) for key in carts)
+            rows.update_changed(connection, chain.from_iterable(pairs))
+            rows.erase_closed(connection, after)
             attempts = [row for change in changes for row in _attempt_rows(change)]
             if attempts:
                 connection.execute(insert(schema.attempts), attempts)
+        self._known.update((key, of) for key, of in after.items() if not rows.is_closed(of))
         return changed
+
+    def _forget(self, carts: Iterable[CartKey]) -> None:
+        for key in carts:
+            self._known.pop(key, None)
 
     def standing(self, shop: str) -> Standing:
         """Return whether *shop*'s account may be sent to."""
@@ -200,29 +225,26 @@ class Book:
             return [Attempt(**row._asdict()) for row in connection.execute(query)]
 
 
-def _pending(
-    connection: Connection,
-    shop: str,
-    which: Any,
-    limit: int,
-    *,
-    without: Collection[CheckoutKey] = (),
-) -> list[Checkout]:
+def _pending(connection: Connection, shop: str, which: Any, limit: int) -> list[CheckoutKey]:
     table = schema.checkouts
     query = (
         select(table.c.cart_id, table.c.epoch)
         .where(table.c.shop == shop, table.c.status == Status.PENDING, which)
         .order_by(table.c.due_at)
-        .limit(limit + len(without))
+        .limit(limit)
     )
-    found = ((row.cart_id, row.epoch) for row in connection.execute(query))
-    keys = [key for key in found if key not in without][:limit]
-    loaded = rows.loaded(connection, {(shop, cart_id) for cart_id, _ in keys})
+    return [(row.cart_id, row.epoch) for row in connection.execute(query)]
+
+
+def _picked(
+    loaded: Mapping[CartKey, Sequence[Checkout]], keys: Iterable[CheckoutKey]
+) -> list[Checkout]:
     known = {checkout_key(each): each for of in loaded.values() for each in of}
     return [known[key] for key in keys]
 
 
 _AT_ONCE = 100
+_MOST_KNOWN = 10_000
 _ATTEMPT = [field.name for field in fields(Attempt)]
 
 

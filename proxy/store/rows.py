@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -56,16 +57,45 @@ def save(connection: Connection, checkouts: Iterable[Checkout]) -> None:
         connection.execute(replacing(schema.checkouts, connection), rows)
 
 
+def update_changed(connection: Connection, pairs: Iterable[tuple[Checkout, Checkout]]) -> None:
+    """Write down what is new in each checkout, which comes as it was and as it is."""
+    of_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for before, after in pairs:
+        # What is the same is the same object: a changed checkout is a copy.
+        names = tuple(n for n in _FIELDS if getattr(before, n) is not getattr(after, n))
+        row = {f"to_{name}": getattr(after, name) for name in names}
+        key = {"of_shop": after.shop, "of_cart": after.cart_id, "of_epoch": after.epoch}
+        of_columns.setdefault(names, []).append(row | key)
+    for names, changed in of_columns.items():
+        if names:
+            connection.execute(_updating(names), changed)
+
+
+@cache
+def _updating(names: tuple[str, ...]) -> Any:
+    table = schema.checkouts
+    return (
+        update(table)
+        .where(
+            table.c.shop == bindparam("of_shop"),
+            table.c.cart_id == bindparam("of_cart"),
+            table.c.epoch == bindparam("of_epoch"),
+        )
+        .values({name: bindparam(f"to_{name}") for name in names})
+    )
+
+
 def erase_closed(connection: Connection, standing: Mapping[CartKey, Sequence[Checkout]]) -> None:
     """Erase what was received for carts of which nothing will be sent any more."""
-    closed = {key: checkouts for key, checkouts in standing.items() if _is_closed(checkouts)}
+    closed = {key: checkouts for key, checkouts in standing.items() if is_closed(checkouts)}
     if closed:
         keys = [{"of_shop": shop, "of_cart": cart_id} for shop, cart_id in closed]
         connection.execute(_ERASE_BODIES, keys)
         _erase_addresses_of_carts(connection, closed)
 
 
-def _is_closed(checkouts: Sequence[Checkout]) -> bool:
+def is_closed(checkouts: Sequence[Checkout]) -> bool:
+    """Tell whether nothing will be sent any more of a cart's *checkouts*."""
     closed = (Status.DELIVERED, Status.CANCELLED)
     return bool(checkouts) and all(checkout.status in closed for checkout in checkouts)
 
