@@ -405,12 +405,10 @@ class Model(RuleBasedStateMachine):
         for visit in self.visits:
             visit.next = set(visit.addresses[-1:])
         for _ in range(50):
-            if not self.unread and not self.due():
-                break
             before, self.unread = self.progress(), False
             self.life.sender.step()
             until(self.all_is_answered)
-            if self.is_done(moved=self.progress() != before):
+            if not self.unread and self.is_done(moved=self.progress() != before):
                 break
         self.look()
 

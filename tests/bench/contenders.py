@@ -9,9 +9,8 @@ from pathlib import Path
 
 import requests
 
-from proxy.errors import Misconfigured
-from proxy.settings import WEB, Settings
-from tests.bench.fetch import NotAvailable, node_modules, program
+from proxy.store import Store
+from tests.bench.fetch import node_modules, program
 from tests.bench.postgres import Postgres
 from tests.running import ROOT, Nginx, Program, Proxy, free_port, listens
 from tests.web import ORIGIN, SHOP_KEY, TOKEN_KEY
@@ -51,19 +50,17 @@ def ours_nginx(folder: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def ours_postgres(_folder: Path) -> Iterator[Running]:
+def ours_postgres(folder: Path) -> Iterator[Running]:
     """Serve the web half on PostgreSQL as it is installed, on the same machine."""
     with Postgres() as postgres:
-        try:
-            Settings.read(_settings(postgres.url), need=WEB)
-        except Misconfigured as error:
-            raise NotAvailable(f"not taken by the settings: {error}") from error
-        with _proxy(postgres.url) as proxy:
+        spool = folder / "spool"
+        Store(postgres.url, spool).migrate()
+        with _proxy(postgres.url, CHECKOUT_PROXY_SPOOL=f"{spool}") as proxy:
             yield Running(url=proxy.url, pids=(proxy.pid, postgres.pid))
 
 
-def _proxy(store: str) -> Proxy:
-    return Proxy(_settings(store), "--web-only")
+def _proxy(store: str, **more: str) -> Proxy:
+    return Proxy(_settings(store) | more, "--web-only")
 
 
 def _settings(store: str) -> dict[str, str]:
