@@ -10,8 +10,8 @@ from pathlib import Path
 import requests
 
 from proxy.store import Store
+from tests import postgres
 from tests.bench.fetch import node_modules, program
-from tests.bench.postgres import Postgres
 from tests.running import ROOT, Nginx, Program, Proxy, free_port, listens
 from tests.web import ORIGIN, SHOP_KEY, TOKEN_KEY
 
@@ -52,11 +52,12 @@ def ours_nginx(folder: Path) -> Iterator[Running]:
 @contextmanager
 def ours_postgres(folder: Path) -> Iterator[Running]:
     """Serve the web half on PostgreSQL as it is installed, on the same machine."""
-    with Postgres() as postgres:
-        spool = folder / "spool"
-        Store(postgres.url, spool).migrate()
-        with _proxy(postgres.url, CHECKOUT_PROXY_SPOOL=f"{spool}") as proxy:
-            yield Running(url=proxy.url, pids=(proxy.pid, postgres.pid))
+    as_installed: dict[str, str] = {}  # with fsync
+    with postgres.served(as_installed) as server:
+        url, spool = server.url("postgres"), folder / "spool"
+        Store(url, spool).migrate()
+        with _proxy(url, CHECKOUT_PROXY_SPOOL=f"{spool}") as proxy:
+            yield Running(url=proxy.url, pids=(proxy.pid, server.pid))
 
 
 def _proxy(store: str, **more: str) -> Proxy:
