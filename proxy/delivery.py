@@ -226,8 +226,8 @@ class Sender:
         batches = self._outbox.leaving(more_to_come=self._enriching > 0)
         unchanged: set[CheckoutKey] = set()
         try:
-            if batches:
-                self._take_in()  # Perhaps the order was told while the cart was read.
+            # Perhaps the order was told while the cart was read, or lies where nobody can read it.
+            if batches and self._take_in() is not None:
                 unchanged = self._addressed(ready for batch in batches for ready in batch.events)
         finally:
             for batch in batches:

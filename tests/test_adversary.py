@@ -875,3 +875,12 @@ def test_an_order_in_a_damaged_inbox_cancels_the_checkout_in_another(pushing: Sc
 
     assert pushing.people() == []
     assert pushing.checkout().status is Status.CANCELLED
+
+
+def test_an_inbox_that_cannot_be_read_any_more_holds_back_what_was_ready(pushing: Scene) -> None:
+    pushing.slow.meanwhile = lambda: (pushing.store.folder / "inbox-7.db").mkdir(exist_ok=True)
+    pushing.hear(pushed(0), state(1, email=JANE))
+
+    pushing.work()
+
+    assert pushing.people() == []
