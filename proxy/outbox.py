@@ -31,7 +31,7 @@ class Outbox:
         self._singles: deque[Ready] = deque()
         self._bulk: deque[Ready] = deque()
         self._parts: deque[Sequence[Ready]] = deque()
-        self._single_lanes = _Counter(_SINGLE_LANES, pace.single_events(), results)
+        self._single_lanes = _Counter(_SINGLE_LANES, pace.single_events(), results, again=1)
         self._bulk_lanes = _Counter(_BULK_LANES, pace.bulk_jobs(), results)
 
     def put(self, ready: Ready) -> None:
@@ -66,7 +66,7 @@ class Outbox:
     def answered(self, posted: Posted) -> None:
         """Note that an answer came, and heed what it says of Klaviyo's limits."""
         lanes = self._bulk_lanes if posted.in_bulk else self._single_lanes
-        lanes.done(posted.answer.budget, time.monotonic())
+        lanes.done(len(posted.answers), posted.answer.budget, time.monotonic())
 
     def clear(self) -> list[Ready]:
         """Take out everything that is not on its way."""
@@ -105,14 +105,15 @@ _BULK_LANES = 2
 class _Counter:
     """Lanes of one kind of request, at its pace."""
 
-    def __init__(self, count: int, pace: Pace, results: SimpleQueue[Any]) -> None:
+    def __init__(self, count: int, pace: Pace, results: SimpleQueue[Any], again: int = 0) -> None:
         self._lanes: Lanes[Posted] = Lanes(count, results)
         self._free = count
         self._pace = pace
         self._count = count
+        self._again = again
 
     def allowance(self, now: float) -> int:
-        return min(self._free, self._pace.allowance(now))
+        return min(self._free, self._allowed(now))
 
     def do(self, work: Callable[[], Posted], now: float) -> None:
         self._free -= 1
@@ -122,10 +123,19 @@ class _Counter:
     def close(self) -> None:
         self._lanes.close()
 
-    def done(self, budget: Budget | None, now: float) -> None:
+    def done(self, requests: int, budget: Budget | None, now: float) -> None:
         self._free += 1
+        # Where its telephone number was to blame, the event went again without it.
+        for _ in range(requests - 1):
+            self._pace.sent(now)
         if budget is not None:
-            on_the_way = self._count - self._free
             self._pace.told(
-                remaining=budget.remaining, reset=budget.reset, now=now, in_flight=on_the_way
+                remaining=budget.remaining, reset=budget.reset, now=now, in_flight=self._in_flight
             )
+
+    def _allowed(self, now: float) -> int:
+        return self._pace.allowance(now, in_flight=self._in_flight, again=self._again)
+
+    @property
+    def _in_flight(self) -> int:
+        return self._count - self._free

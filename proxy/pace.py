@@ -28,14 +28,17 @@ class Pace:
         self._sent: deque[float] = deque(maxlen=max(window.requests for window in windows))
         self._told: tuple[float, int] | None = None
 
-    def allowance(self, now: float) -> int:
-        """Return how many requests may go at *now*."""
+    def allowance(self, now: float, *, in_flight: int = 0, again: int = 0) -> int:
+        """Return how many requests may go at *now*.
+
+        Each of them, like those *in_flight*, may have to be made *again* so many times.
+        """
         left = [
             window.requests - self._sent_since(now - _stretch(window)) for window in self._windows
         ]
         if self._told is not None and now < self._told[0]:
             left.append(self._told[1])
-        return max(0, min(left))
+        return max(0, min(left) - in_flight * again) // (1 + again)
 
     def sent(self, now: float) -> None:
         """Count a request that goes at *now*."""

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from datetime import timedelta
+from itertools import accumulate, cycle
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,25 @@ def test_no_window_is_overrun_wherever_it_begins(
 
     assert busiest(gone, 1) <= burst
     assert busiest(gone, 60) <= steady
+
+
+@given(steps=STEPS, repaired=st.lists(st.booleans(), min_size=1))
+def test_requests_that_become_two_overrun_no_window(
+    steps: list[float], repaired: list[bool]
+) -> None:
+    pace, fates = Pace(Window(7, SECOND), Window(20, MINUTE)), cycle(repaired)
+    gone: list[float] = []
+    in_flight = 0
+    for now in accumulate(steps):
+        going = pace.allowance(now, in_flight=in_flight, again=1)
+        again = sum(next(fates) for _ in range(in_flight))
+        for _ in range(going + again):
+            pace.sent(now)
+        gone += [now] * (going + again)
+        in_flight = going
+
+    assert busiest(gone, 1) <= 7
+    assert busiest(gone, 60) <= 20
 
 
 def test_bulks_reach_nearly_all_that_klaviyo_allows() -> None:
