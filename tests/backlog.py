@@ -21,7 +21,7 @@ from proxy.checkouts import ConsentMode, Rules
 from proxy.facts import CartPushed, Fact, StatePosted
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
-from proxy.store.inbox import Received
+from proxy.store.received import Received
 from tests.actors import KLAVIYO_KEY, environment, until
 from tests.running import ours
 

@@ -18,7 +18,9 @@ from proxy.errors import Unavailable
 from proxy.facts import CartDeleted
 from proxy.store import Inbox as StoreInbox
 from proxy.store import Store
-from proxy.store.inbox import Inbox, Inboxes, Received
+from proxy.store.inbox import Inbox
+from proxy.store.inboxes import Inboxes
+from proxy.store.received import Received
 from tests.actors import until
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 from proxy.errors import StoreAway, Unavailable
 from proxy.store import Inbox, Store
 from proxy.store.inbox import Inbox as LocalInbox
-from proxy.store.inbox import Received
+from proxy.store.received import Received
 from tests import postgres
 from tests.actors import until
 from tests.postgres import Postgres

@@ -13,7 +13,7 @@ from proxy.checkouts import ConsentMode, Rules
 from proxy.errors import Unavailable
 from proxy.facts import Fact
 from proxy.store import Book, Inbox, Inboxes, Store
-from proxy.store.inbox import Received
+from proxy.store.received import Received
 from tests.actors import until
 from tests.postgres import Postgres
 from tests.said import state

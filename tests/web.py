@@ -17,7 +17,7 @@ from proxy.app import create_app
 from proxy.facts import Fact
 from proxy.settings import Settings
 from proxy.store import Store
-from proxy.store.inbox import Received
+from proxy.store.received import Received
 from proxy.tokens import Session, Tokens
 
 TOKEN_KEY = "a-token-key"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.errors import StoreAway
 from proxy.facts import Fact
 from proxy.store.book import Attempt, Book, Change, CheckoutKey, checkout_key
-from proxy.store.inbox import Received
+from proxy.store.received import Received
 from proxy.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:

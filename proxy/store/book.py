@@ -20,7 +20,7 @@ from proxy.checkouts import (
 from proxy.standing import Standing
 from proxy.store import rows, schema
 from proxy.store.folding import Folding
-from proxy.store.inbox import Received
+from proxy.store.received import Received
 from proxy.store.rows import COLUMNS, CartKey, cart_key
 
 CheckoutKey = tuple[str, datetime]

@@ -13,7 +13,7 @@ from proxy.carts.cart import replaces
 from proxy.checkouts import INBOXES_APART, Checkout, Rules, Status, fold, found_at, ordered_at
 from proxy.facts import CartDeleted, CartPushed, Fact, OrderPlaced
 from proxy.store import rows, schema
-from proxy.store.inbox import Received
+from proxy.store.received import Received
 from proxy.store.rows import CartKey, KeptCart
 
 logger = logging.getLogger(__name__)

@@ -5,14 +5,11 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from hashlib import sha256
-from itertools import chain, islice, takewhile
-from operator import itemgetter
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,8 +20,9 @@ from sqlalchemy.schema import CreateTable
 from proxy import facts
 from proxy.errors import Unavailable
 from proxy.facts import Fact
-from proxy.store import salvage, schema
+from proxy.store import received, salvage, schema
 from proxy.store.group_commit import PATIENCE, GroupCommit
+from proxy.store.received import Received
 
 logger = logging.getLogger(__name__)
 
@@ -79,20 +77,20 @@ class Inbox:
         """Return once something was written to disk, or raise :exc:`Unavailable`."""
         self._group.commit(lambda connection: connection.execute(_REWRITE_VERSION))
 
-    def oldest(self, limit: int) -> "list[Received]":
+    def oldest(self, limit: int) -> list[Received]:
         """Return the oldest facts that lie here, or raise :exc:`sqlite3.Error`."""
         if not self._path.exists():
             return []
         with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
-            inbox = _identity(connection)
-            rows = connection.execute(_SELECT, (0, limit)).fetchall() if inbox else []
-            return [_received(inbox or "", row) for row in rows]
+            inbox = identity(connection)
+            rows = connection.execute(received.SELECT, (0, limit)).fetchall() if inbox else []
+            return [received.from_row(inbox or "", row) for row in rows]
 
     def prune(self, marks: dict[str, int]) -> None:
         """Remove what the sender has taken in: of each inbox, all up to its mark."""
 
         def delete(connection: sqlite3.Connection) -> None:
-            through = marks.get(_identity(connection) or "", 0)
+            through = marks.get(identity(connection) or "", 0)
             connection.execute(_DELETE, (through,))
 
         self._group.commit(delete)
@@ -104,7 +102,7 @@ class Inbox:
     def _keep_pruning(self, seconds: float, marks: Callable[[], dict[str, int]]) -> None:
         while not self._closed.wait(seconds):
             try:
-                if _reported(self._path).exists():
+                if reported(self._path).exists():
                     self.set_aside("the sender could not read it")
                 self.prune(marks())
             except (Unavailable, SQLAlchemyError, sqlite3.Error, OSError) as error:
@@ -149,7 +147,7 @@ class Inbox:
         try:
             self._commit(entries)
         except sqlite3.Error as error:
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise
             self._set_aside(error)
             self._commit(entries)
@@ -165,7 +163,7 @@ class Inbox:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        _reported(self._path).unlink(missing_ok=True)
+        reported(self._path).unlink(missing_ok=True)
         logger.error("%s is damaged: %s; it is set aside as %s", self._path, why, aside.name)
 
     def _commit(self, entries: Sequence[_Row | _Step]) -> None:
@@ -208,7 +206,7 @@ def _check_log(connection: sqlite3.Connection, log: Path) -> None:
         raise _LogCutShort("the log goes on behind a damaged page")
 
 
-def _is_damage(error: Exception) -> bool:
+def is_damage(error: Exception) -> bool:
     """Tell whether *error* says that a file's content is wrong, and not that it is out of reach."""
     if not isinstance(error, sqlite3.Error):
         return isinstance(error, ValueError | TypeError)
@@ -218,7 +216,7 @@ def _is_damage(error: Exception) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _reported(path: Path) -> Path:
+def reported(path: Path) -> Path:
     """Return the file by which the sender tells a worker that it cannot read the inbox *path*."""
     return path.with_suffix(".damaged")
 
@@ -252,13 +250,13 @@ def _created(path: Path) -> sqlite3.Connection:
     connection.execute("BEGIN IMMEDIATE")
     for table in schema.inboxes.sorted_tables:
         connection.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect())))
-    if _identity(connection) is None:
+    if identity(connection) is None:
         connection.execute("INSERT INTO identity VALUES (?)", (uuid4().hex,))
     connection.execute("COMMIT")
     return connection
 
 
-def _identity(connection: sqlite3.Connection) -> str | None:
+def identity(connection: sqlite3.Connection) -> str | None:
     """Return the name of this very file, or ``None`` while it is being made.
 
     A file that was deleted and made anew has another name, so the sender reads it from its start.
@@ -268,190 +266,3 @@ def _identity(connection: sqlite3.Connection) -> str | None:
         return None
     row = connection.execute("SELECT inbox FROM identity").fetchone()
     return None if row is None else row[0]
-
-
-# -- the sender's side -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Received:
-    """A fact as it lies in an inbox, not yet read.
-
-    ``delayed`` says that it lay elsewhere before, so that younger ones may have come first.
-    """
-
-    inbox: str
-    seq: int
-    id: str
-    shop: str
-    kind: str
-    cart_id: str
-    received_at: datetime
-    body: bytes
-    delayed: bool = False
-
-
-class Inboxes:
-    """All inboxes of *folder*, as the sender reads them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._connections: dict[tuple[Path, int], sqlite3.Connection] = {}
-        self._unreadable: set[Path] = set()
-
-    def after(self, marks: dict[str, int], limit: int) -> list[Received]:
-        """Return at most *limit* facts of each inbox that lie after its mark, oldest first."""
-        self._unreadable.intersection_update([*self._paths(), *self.set_aside()])
-        return in_order([self._read(path, marks, limit) for path in self._paths()], limit)
-
-    def prune_orphans(self, marks: dict[str, int]) -> None:
-        """Remove what was taken in from inboxes whose web worker is gone."""
-        for path in self._paths():
-            if orphan := Inbox.unless_held(path):
-                with closing(orphan), suppress(Unavailable):  # It is logged, and no other suffers.
-                    orphan.prune(marks)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all there is could be read the last time."""
-        return not self._unreadable
-
-    def set_aside(self) -> list[Path]:
-        """Return the damaged inboxes of which nothing was salvaged yet."""
-        files = sorted(self._folder.glob("inbox-*.db.corrupt-*"))
-        return [path for path in files if not path.name.endswith("-wal")]
-
-    def salvage(
-        self, marks: dict[str, int], take_in: Callable[[Sequence[Received]], object]
-    ) -> None:
-        """Hand what can still be read of damaged inboxes to *take_in*, and say how much it was."""
-        for path in self.set_aside():
-            try:
-                count = _salvage(path, marks, take_in)
-            except OSError as error:
-                self._note_unreadable(path, error)
-            else:
-                logger.error(_SALVAGED, path.name.split(".corrupt-")[0], count, _retired(path))
-
-    def close(self) -> None:
-        """Close all files."""
-        for connection in self._connections.values():
-            connection.close()
-
-    def _paths(self) -> Iterator[Path]:
-        return iter(sorted(self._folder.glob("inbox-*.db")))
-
-    def _read(self, path: Path, marks: dict[str, int], limit: int) -> Sequence[Received]:
-        try:
-            connection = self._opened(path)
-            inbox = _identity(connection)
-            if inbox is None:
-                return []
-            rows = connection.execute(_SELECT, (marks.get(inbox, 0), limit)).fetchall()
-            received = [_received(inbox, row) for row in rows]
-        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-            self._note_unreadable(path, error)
-            if _is_damage(error):
-                _have_set_aside(path, error)
-            return []
-        self._unreadable.discard(path)
-        return received
-
-    def _note_unreadable(self, path: Path, error: Exception) -> None:
-        if path not in self._unreadable:  # once, and not ten times a second
-            logger.error("%s cannot be read: %s", path, error)
-            self._unreadable.add(path)
-
-    def _opened(self, path: Path) -> sqlite3.Connection:
-        # By inode too: a file may have been deleted and made anew.
-        key = path, path.stat().st_ino
-        if key not in self._connections:
-            connection = sqlite3.connect(path, isolation_level=None)
-            connection.execute("PRAGMA query_only = ON")
-            self._connections[key] = connection
-        return self._connections[key]
-
-
-def in_order(each: Sequence[Sequence[Received]], limit: int) -> list[Received]:
-    """Return what can be taken in by now of inboxes that were read up to *limit*, oldest first."""
-    # Where one has more to come, the others wait: carts and orders count in their order.
-    # (The latest time and not the last fact's: a clock may have been set back.)
-    backlogs = [max(f.received_at for f in facts) for facts in each if len(facts) == limit]
-    until = min(backlogs, default=datetime.max.replace(tzinfo=UTC))
-    # A beginning of each inbox, never a selection: its mark moves past all that is before.
-    taken = [takewhile(lambda fact: fact.received_at <= until, facts) for facts in each]
-    return [fact for _, fact in sorted(chain(*map(_onwards, taken)), key=itemgetter(0))]
-
-
-def _onwards(facts: Iterable[Received]) -> Iterator[tuple[datetime, Received]]:
-    """Yield each of one inbox's *facts* with a time that never goes back, as a clock may."""
-    latest = datetime.min.replace(tzinfo=UTC)
-    for fact in facts:
-        latest = max(latest, fact.received_at)
-        yield latest, fact
-
-
-def _have_set_aside(path: Path, why: Exception) -> None:
-    """Set the inbox at *path* aside, or ask the worker to whom it belongs."""
-    if orphan := Inbox.unless_held(path):
-        with closing(orphan), suppress(Unavailable):  # then it is tried again in the next round
-            orphan.set_aside(why)
-    else:
-        _reported(path).touch(mode=0o600)
-
-
-def _salvage(
-    path: Path, marks: dict[str, int], take_in: Callable[[Sequence[Received]], object]
-) -> int:
-    """Take in what is whole at *path*, and return how many facts that were.
-
-    Its mark stays where it is, so that after a crash it begins anew: a fact that is known by then
-    changes nothing.
-    """
-    name = sha256(path.name.encode()).hexdigest()[:32]
-    # By now younger ones may have come first.
-    rows = (_received(name, row, delayed=True) for row in salvage.rows(path, marks))
-    count = 0
-    while batch := list(islice(rows, _SALVAGED_AT_ONCE)):
-        take_in(batch)
-        count += len(batch)
-    return count
-
-
-def _retired(path: Path) -> Path:
-    """Return the new name of the damaged file at *path*, of which all was taken in."""
-    retired = path.with_name(path.name.replace(".corrupt-", ".salvaged-"))
-    for end in ("-wal", ""):
-        with suppress(FileNotFoundError):
-            Path(f"{path}{end}").rename(f"{retired}{end}")
-    return retired
-
-
-_SALVAGED_AT_ONCE = 500
-_SALVAGED = (
-    "%s was damaged: %d facts were salvaged from it, and some may be missing. Check the disk. "
-    "What is left lies at %s, with what shoppers typed: delete it when you need it no more."
-)
-
-
-def _received(
-    inbox: str, row: tuple[int, str, str, str, str, str, bytes], *, delayed: bool = False
-) -> Received:
-    seq, fact_id, shop, kind, cart_id, at, body = row
-    return Received(
-        inbox=inbox,
-        seq=seq,
-        id=fact_id,
-        shop=shop,
-        kind=kind,
-        cart_id=cart_id,
-        received_at=datetime.fromisoformat(at).replace(tzinfo=UTC),
-        body=body,
-        delayed=delayed,
-    )
-
-
-_SELECT = (
-    "SELECT seq, id, shop, kind, cart_id, received_at, body FROM inbox "
-    "WHERE seq > ? ORDER BY seq LIMIT ?"
-)

@@ -11,7 +11,8 @@ import psycopg
 from proxy.errors import StoreAway, Unavailable
 from proxy.facts import Fact
 from proxy.store.database import Database, words
-from proxy.store.inbox import Inbox, Received
+from proxy.store.inbox import Inbox
+from proxy.store.received import Received
 from proxy.store.remote_inbox import RemoteInbox
 from proxy.store.streams import Stream
 

@@ -15,7 +15,8 @@ from sqlalchemy import Engine, create_engine, event
 from proxy.errors import Misconfigured
 from proxy.store import migration
 from proxy.store.book import Book
-from proxy.store.inbox import Inbox, Inboxes
+from proxy.store.inbox import Inbox
+from proxy.store.inboxes import Inboxes
 
 logger = logging.getLogger(__name__)
 

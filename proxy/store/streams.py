@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from proxy.store import days
 from proxy.store.database import Connection, Database
-from proxy.store.inbox import Received, in_order
+from proxy.store.received import Received, in_order
 
 # id, kind, cart id, when it was received, body
 Row = tuple[str, str, str, datetime, bytes]
