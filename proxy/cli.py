@@ -12,8 +12,7 @@ from uuid import uuid4
 import click
 import msgspec
 
-from proxy import demo as demonstration
-from proxy import server, story
+from proxy import story
 from proxy.checkouts import Checkout, Status, public_id
 from proxy.errors import Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
@@ -60,6 +59,9 @@ def main() -> None:
 @click.option("--web-only", is_flag=True, help="Leave the sender to `checkout-proxy work`.")
 def serve(bind: str, workers: int, web_only: bool) -> None:
     """Run the web half and the sender."""
+    # Here and below: no command waits for the imports of another, nor does a web worker.
+    from proxy import server
+
     host, port = _address(bind)
     settings = Settings.read(os.environ, need=WEB if web_only else WEB + SENDER)
     server.log_to_stderr()
@@ -91,9 +93,11 @@ def _warn_of_short_keys(settings: Settings) -> None:
 @main.command()
 def work() -> None:
     """Run the sender alone."""
+    from proxy import server, work
+
     settings = Settings.read(os.environ, need=SENDER)
     server.log_to_stderr()
-    server.work_alone(settings)
+    work.work_alone(settings)
 
 
 @main.command()
@@ -108,7 +112,9 @@ def migrate() -> None:
 @click.option("--port", default=8080, show_default=True, help="Where the demo shop is served.")
 def demo(port: int) -> None:
     """Run a demo shop, the proxy, the sender and a stand-in Klaviyo."""
-    demonstration.run(port)
+    from proxy import demo
+
+    demo.run(port)
 
 
 # -- setting it up -----------------------------------------------------------------------

@@ -9,34 +9,26 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
-from datetime import UTC, datetime
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
 from granian import Granian
 from granian.constants import Interfaces
 
-from proxy.app import create_app
-from proxy.carts.pushed import PushedCarts
-from proxy.carts.signed import SignedCarts
-from proxy.carts.source import CartSource
-from proxy.checkouts import ConsentMode, Rules
-from proxy.delivery import Sender
-from proxy.enrich import Account
-from proxy.errors import AccountLost, Misconfigured, StoreAway
-from proxy.klaviyo import Klaviyo
-from proxy.payload import PropertyNames
+from proxy.errors import Misconfigured
 from proxy.settings import Settings
 from proxy.stopping import (
-    end_by_force,
+    SENDER_STOP_SECONDS,
+    WORKERS_STOP_SECONDS,
     on_stop_signals,
     outlive_the_terminal,
     stop_on_signals,
     when_orphaned,
 )
-from proxy.store import Book, Store
+from proxy.store import Store
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +36,6 @@ _SPAWN = multiprocessing.get_context("spawn")
 # Each web worker waits for the disk in one commit with all others, so threads are cheap here.
 _THREADS = 20
 
-# All is over within ten seconds of SIGTERM: the threads of a web worker wait two seconds for the
-# disk at most, and meanwhile the sender waits five for what is in flight.
-_WORKERS_STOP_SECONDS = 3
-_SENDER_STOP_SECONDS = 6
 _RESTART_SECONDS = 1.0
 
 
@@ -93,7 +81,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: b
         respawn_failed_workers=True,
         # A worker's signal handler sets an event for which its thread may just be about to wait,
         # holding the event's lock: told to stop in that instant, it waits for itself for ever.
-        workers_kill_timeout=_WORKERS_STOP_SECONDS,
+        workers_kill_timeout=WORKERS_STOP_SECONDS,
         websockets=False,
         log_access=False,
         log_dictconfig=_LOGGING,
@@ -123,45 +111,6 @@ def check_free(host: str, port: int) -> None:
         raise Misconfigured(f"{host}:{port} cannot be had: {error.strerror}") from error
 
 
-def work(settings: Settings, stop: threading.Event) -> None:
-    """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
-    store = Store(settings.store, settings.spool)
-    was_away = False
-    while not stop.is_set():
-        try:
-            with store.account(settings.shop, stop, was_away=was_away) as book:
-                if book is not None:
-                    _send(settings, store, book, stop)
-        except (AccountLost, StoreAway) as error:
-            logger.error("%s; nothing is sent before the account is had again", error)
-            was_away = True
-
-
-def work_alone(settings: Settings) -> None:
-    """Work until this process is told to stop; by force, where a store that hangs holds it up."""
-    stop = stop_on_signals()
-    end_by_force(stop, _SENDER_STOP_SECONDS)
-    work(settings, stop)
-
-
-def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
-    with closing(store.inboxes(settings.shop)) as inboxes:
-        sender = Sender(
-            _account(settings),
-            inboxes=inboxes,
-            book=book,
-            source=_source(settings),
-            klaviyo=_klaviyo(settings),
-            now=lambda: datetime.now(UTC),
-        )
-        logger.info(
-            "the sender is at work on %s and sends to %s", store.place, settings.klaviyo_url
-        )
-        with closing(sender):
-            sender.run(stop)
-        logger.info("the sender has stopped")
-
-
 class SenderProcess:
     """The sender as a process of its own, started again when it dies."""
 
@@ -182,7 +131,7 @@ class SenderProcess:
         if self._process is not None:
             self._process.terminate()
         if self._watch is not None:
-            self._watch.join(_SENDER_STOP_SECONDS)
+            self._watch.join(SENDER_STOP_SECONDS)
         if self._process is not None and self._process.is_alive():
             self._process.kill()
 
@@ -200,17 +149,22 @@ class SenderProcess:
 
 def _work_beside(settings: Settings) -> None:
     """Work as a child: until told to stop, or until the parent is gone."""
+    # Each process imports its own half alone, and is up sooner and smaller for it.
+    from proxy.work import work
+
     log_to_stderr()
     stop = stop_on_signals()
     when_orphaned(stop.set)
     work(settings, stop)
 
 
-def web_worker() -> Flask:
+def web_worker() -> "Flask":
     """Return the web half for one of granian's processes, which ends when the parent is gone.
 
     It reads the settings from the environment, as under any other WSGI server.
     """
+    from proxy.app import create_app
+
     when_orphaned(_end)
     # Its end is told to every process at once; the parent hears of it too and stops this one.
     outlive_the_terminal()
@@ -220,30 +174,5 @@ def web_worker() -> Flask:
 def _end() -> None:
     """End this process as the parent would have done: asked first, then by force."""
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_WORKERS_STOP_SECONDS)
+    time.sleep(WORKERS_STOP_SECONDS)
     os._exit(1)
-
-
-# -- from settings to values -------------------------------------------------------------
-
-
-def _account(settings: Settings) -> Account:
-    return Account(
-        shop=settings.shop,
-        rules=Rules(
-            settle=settings.settle,
-            epoch=settings.epoch,
-            consent=ConsentMode(settings.consent),
-        ),
-        late=settings.late,
-        metric=settings.metric,
-        property_names=PropertyNames(settings.property_names),
-    )
-
-
-def _source(settings: Settings) -> CartSource:
-    return SignedCarts() if settings.carts == "signed" else PushedCarts()
-
-
-def _klaviyo(settings: Settings) -> Klaviyo:
-    return Klaviyo(url=settings.klaviyo_url, key=settings.klaviyo_key, revision=settings.revision)

@@ -8,6 +8,11 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
+# All is over within ten seconds of SIGTERM: the threads of a web worker wait two seconds for the
+# disk at most, and meanwhile the sender waits five for what is in flight.
+WORKERS_STOP_SECONDS = 3
+SENDER_STOP_SECONDS = 6
+
 # That is what nohup does. Looked up here, before granian sets a handler of its own.
 _UNDER_NOHUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 

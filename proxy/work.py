@@ -1,0 +1,85 @@
+"""Work: the sender put together, for one account that is held until the work is over."""
+
+import logging
+import threading
+from contextlib import closing
+from datetime import UTC, datetime
+
+from proxy.carts.pushed import PushedCarts
+from proxy.carts.signed import SignedCarts
+from proxy.carts.source import CartSource
+from proxy.checkouts import ConsentMode, Rules
+from proxy.delivery import Sender
+from proxy.enrich import Account
+from proxy.errors import AccountLost, StoreAway
+from proxy.klaviyo import Klaviyo
+from proxy.payload import PropertyNames
+from proxy.settings import Settings
+from proxy.stopping import SENDER_STOP_SECONDS, end_by_force, stop_on_signals
+from proxy.store import Book, Store
+
+logger = logging.getLogger(__name__)
+
+
+def work(settings: Settings, stop: threading.Event) -> None:
+    """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
+    store = Store(settings.store, settings.spool)
+    was_away = False
+    while not stop.is_set():
+        try:
+            with store.account(settings.shop, stop, was_away=was_away) as book:
+                if book is not None:
+                    _send(settings, store, book, stop)
+        except (AccountLost, StoreAway) as error:
+            logger.error("%s; nothing is sent before the account is had again", error)
+            was_away = True
+
+
+def work_alone(settings: Settings) -> None:
+    """Work until this process is told to stop; by force, where a store that hangs holds it up."""
+    stop = stop_on_signals()
+    end_by_force(stop, SENDER_STOP_SECONDS)
+    work(settings, stop)
+
+
+def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
+    with closing(store.inboxes(settings.shop)) as inboxes:
+        sender = Sender(
+            _account(settings),
+            inboxes=inboxes,
+            book=book,
+            source=_source(settings),
+            klaviyo=_klaviyo(settings),
+            now=lambda: datetime.now(UTC),
+        )
+        logger.info(
+            "the sender is at work on %s and sends to %s", store.place, settings.klaviyo_url
+        )
+        with closing(sender):
+            sender.run(stop)
+        logger.info("the sender has stopped")
+
+
+# -- from settings to values -------------------------------------------------------------
+
+
+def _account(settings: Settings) -> Account:
+    return Account(
+        shop=settings.shop,
+        rules=Rules(
+            settle=settings.settle,
+            epoch=settings.epoch,
+            consent=ConsentMode(settings.consent),
+        ),
+        late=settings.late,
+        metric=settings.metric,
+        property_names=PropertyNames(settings.property_names),
+    )
+
+
+def _source(settings: Settings) -> CartSource:
+    return SignedCarts() if settings.carts == "signed" else PushedCarts()
+
+
+def _klaviyo(settings: Settings) -> Klaviyo:
+    return Klaviyo(url=settings.klaviyo_url, key=settings.klaviyo_key, revision=settings.revision)
