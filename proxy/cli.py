@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import click
@@ -18,8 +18,11 @@ from proxy.errors import Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
 from proxy.standing import Standing
-from proxy.store import Book, Store
+from proxy.store import Store
 from proxy.tokens import Session, Tokens
+
+if TYPE_CHECKING:
+    from proxy.store.book import Book
 
 logger = logging.getLogger(__name__)
 
@@ -265,7 +268,7 @@ def _ask_for_replay(store: Store, dead: list[Checkout]) -> None:
 
 
 @contextmanager
-def _book() -> Iterator[tuple[Settings, Book]]:
+def _book() -> Iterator[tuple[Settings, "Book"]]:
     settings = Settings.read(os.environ)
     store = _store(settings)
     if not store.exists:

@@ -19,7 +19,8 @@ from proxy.lanes import Lanes, gathered
 from proxy.outbox import Batch, Outbox
 from proxy.post import Posted, Poster
 from proxy.standing import Standing
-from proxy.store import Book, Change, CheckoutKey, Inboxes, checkout_key
+from proxy.store import Inboxes
+from proxy.store.book import Book, Change, CheckoutKey, checkout_key
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from proxy.errors import CartError, CartGone, CartNotReady
 from proxy.identity import Profile, identify
 from proxy.latest import value
 from proxy.payload import Event, PropertyNames
-from proxy.store import CheckoutKey, checkout_key
+from proxy.store.book import CheckoutKey, checkout_key
 
 logger = logging.getLogger(__name__)
 

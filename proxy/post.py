@@ -13,7 +13,7 @@ from proxy.checkouts import Checkout, Trouble
 from proxy.enrich import Apply, Ready
 from proxy.klaviyo import Answer, Klaviyo, Verdict
 from proxy.payload import PropertyNames
-from proxy.store import Attempt, Change
+from proxy.store.book import Attempt, Change
 
 logger = logging.getLogger(__name__)
 

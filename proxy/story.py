@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from proxy.checkouts import Checkout, Status
 from proxy.standing import Standing
-from proxy.store import Attempt, Book
+
+if TYPE_CHECKING:
+    from proxy.store.book import Attempt, Book
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class Story:
     standing: Standing
 
 
-def tell(book: Book, shop: str, cart_id: str) -> Story:
+def tell(book: "Book", shop: str, cart_id: str) -> Story:
     """Return the story of one cart; it is empty where nothing was received."""
     received = [
         Line(at=row.received_at, what=_KINDS.get(row.kind, row.kind), words=row.decision)
@@ -40,7 +43,7 @@ def tell(book: Book, shop: str, cart_id: str) -> Story:
     return Story(checkouts=book.checkouts(shop, cart_id), lines=lines, standing=book.standing(shop))
 
 
-def _answer(attempt: Attempt) -> str:
+def _answer(attempt: "Attempt") -> str:
     """Return what Klaviyo said, with the id under which its support finds the request."""
     named = "" if attempt.request_id is None else f" [request {attempt.request_id}]"
     return attempt.reason + named

@@ -16,7 +16,8 @@ from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
 from proxy.stopping import SENDER_STOP_SECONDS, end_by_force, stop_on_signals
-from proxy.store import Book, Store
+from proxy.store import Store
+from proxy.store.book import Book
 
 logger = logging.getLogger(__name__)
 

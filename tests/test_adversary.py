@@ -38,7 +38,8 @@ from proxy.payload import Event, PropertyNames, encode
 from proxy.sandbox.faults import Answer, Cut, Hang
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.standing import Standing
-from proxy.store import Book, Inbox, Store
+from proxy.store import Inbox, Store
+from proxy.store.book import Book
 from tests.actors import judged_klaviyo
 from tests.said import (
     CART,

@@ -1,5 +1,7 @@
 """App: what becomes of a request that nobody foresaw."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,13 @@ def test_a_bug_is_a_problem_and_tells_nobody_whom_it_was_about(
     assert answer.get_json()["type"] == "urn:checkout-proxy:internal"
     assert "LookupError" in caplog.text
     assert "jane" not in answer.get_data(as_text=True) + caplog.text
+
+
+def test_a_web_worker_is_without_what_only_the_sender_needs() -> None:
+    heavy = {"sqlalchemy", "alembic", "requests", "psycopg", "proxy.delivery", "proxy.sandbox"}
+    code = "import proxy.cli, proxy.server, proxy.app, sys; print(*sys.modules)"
+
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+
+    assert "proxy.collect" in loaded
+    assert not heavy & set(loaded)

@@ -32,7 +32,8 @@ from proxy.facts import (
 )
 from proxy.identity import Profile
 from proxy.standing import Standing
-from proxy.store import Attempt, Book, Change, Store, schema
+from proxy.store import Store, schema
+from proxy.store.book import Attempt, Book, Change
 from proxy.store.received import Received
 from tests.said import CART, JANE, NOON, TEA, after, deleted, order, pushed, replay, state
 from tests.tables import FULL, Tables

@@ -17,7 +17,8 @@ from proxy.klaviyo import Klaviyo as Client
 from proxy.payload import PropertyNames
 from proxy.sandbox.faults import Answer, Cut, Hang, Strange
 from proxy.sandbox.klaviyo import Klaviyo, Request
-from proxy.store import Book, Inbox, Store
+from proxy.store import Inbox, Store
+from proxy.store.book import Book
 from tests import backlog
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
 from tests.said import after, order, pushed, replay, state

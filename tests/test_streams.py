@@ -12,7 +12,8 @@ import pytest
 from proxy.checkouts import ConsentMode, Rules
 from proxy.errors import Unavailable
 from proxy.facts import Fact
-from proxy.store import Book, Inbox, Inboxes, Store
+from proxy.store import Inbox, Inboxes, Store
+from proxy.store.book import Book
 from proxy.store.received import Received
 from tests.actors import until
 from tests.postgres import Postgres

@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.errors import StoreAway
 from proxy.facts import Fact
-from proxy.store.book import Attempt, Book, Change, CheckoutKey, checkout_key
 from proxy.store.received import Received
 from proxy.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from proxy.store.book import Book
     from proxy.store.postgres import PostgresStore
 
 __all__ = [
-    "Attempt",
-    "Book",
-    "Change",
-    "CheckoutKey",
     "Inbox",
     "Inboxes",
     "Store",
-    "checkout_key",
 ]
 
 logger = logging.getLogger(__name__)
@@ -99,14 +94,14 @@ class Store:
         """Return all inboxes, those of *shop* alone where the engine keeps shops apart."""
         return self._engine.inboxes(shop)
 
-    def book(self) -> Book:
+    def book(self) -> "Book":
         """Return the book of checkouts, to look into; :meth:`migrate` must have made it."""
         return self._engine.book()
 
     @contextmanager
     def account(
         self, shop: str, stop: threading.Event, *, was_away: bool = False
-    ) -> Iterator[Book | None]:
+    ) -> Iterator["Book | None"]:
         """Hold *shop*'s account, and yield its book, migrated; ``None`` where *stop* came first.
 
         There is one holder at a time. One that may no longer be it gets :exc:`AccountLost`. After

@@ -5,20 +5,22 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
-from sqlalchemy import Engine, create_engine, event, func, select
-from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.exc import DBAPIError
 
 from proxy.errors import AccountLost, CheckoutProxyError, StoreAway
 from proxy.store import days, migration
-from proxy.store.book import Book
-from proxy.store.database import Connection, Database, words
+from proxy.store.database import Connection, Database
 from proxy.store.remote_inbox import RemoteInbox
 from proxy.store.spool import Spool
 from proxy.store.sqlite import make_folder
 from proxy.store.streams import Streams
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from proxy.store.book import Book
 
 _Lost = Callable[[], CheckoutProxyError]
 
@@ -48,13 +50,13 @@ class PostgresStore:
         """Return the streams of *shop*, or of all."""
         return Streams(self._database, shop)
 
-    def book(self) -> Book:
+    def book(self) -> "Book":
         """Return the book, to read only: who writes it holds an account."""
         engine = _engine(self._connected, self._away)
-        return Book(engine.execution_options(postgresql_readonly=True))
+        return _book(engine.execution_options(postgresql_readonly=True))
 
     @contextmanager
-    def held(self, shop: str) -> Iterator[Book | None]:
+    def held(self, shop: str) -> Iterator["Book | None"]:
         """Hold the account by a lock that lives in the very connection that writes the book.
 
         So who lost the lock cannot write any more, and who has it is alone.
@@ -65,7 +67,7 @@ class PostgresStore:
                 return
             self.migrate()
             lost = partial(AccountLost, f"the account of {shop} is lost")
-            with closing(Book(_engine(_only(connection, lost), lost))) as book:
+            with closing(_book(_engine(_only(connection, lost), lost))) as book:
                 yield book
 
     def _is_locked(self, connection: Connection, shop: str) -> bool:
@@ -90,7 +92,8 @@ class PostgresStore:
         with closing(self._connected()) as plain:
             with _engine(lambda: plain, self._away).begin() as connection:
                 # It is let go with the end of the transaction, in which all is done or nothing.
-                connection.execute(select(func.pg_advisory_xact_lock(_number("migration"))))
+                lock = "SELECT pg_advisory_xact_lock(%s)"
+                connection.exec_driver_sql(lock, (_number("migration"),))
                 migration.upgrade(connection)
             plain.autocommit = True
             days.make_ahead(plain)
@@ -111,38 +114,19 @@ def _only(connection: Connection, lost: _Lost) -> Callable[[], Connection]:
     return connect
 
 
-def _engine(connect: Callable[[], Connection], lost: _Lost) -> Engine:
-    """Return an engine on one connection at a time; whoever was using one that broke gets *lost*.
-
-    Its errors are without the DETAIL in which PostgreSQL quotes whole rows.
-    """
-    engine = create_engine(
-        "postgresql+psycopg://",
-        creator=connect,
-        pool_size=1,
-        max_overflow=0,
-        # Lanes wait for the one connection as long as a statement takes: there is no other.
-        pool_timeout=None,
-        hide_parameters=True,  # an error would tell the log whose address it was about
-    )
-
-    @event.listens_for(engine, "handle_error")
-    def tell(context: ExceptionContext) -> BaseException | None:
-        if context.is_disconnect:
-            return lost()
-        return _without_detail(context)
-
-    return engine
+# Imported only here: a web worker does without SQLAlchemy, and is up sooner and smaller for it.
 
 
-def _without_detail(context: ExceptionContext) -> BaseException | None:
-    error = context.original_exception
-    if not isinstance(error, psycopg.Error):
-        return None
-    error.args = (words(error),)
-    return DBAPIError.instance(
-        context.statement, None, error, psycopg.Error, hide_parameters=True, dialect=context.dialect
-    )
+def _engine(connect: Callable[[], Connection], lost: _Lost) -> "Engine":
+    from proxy.store.postgres_engine import engine
+
+    return engine(connect, lost)
+
+
+def _book(engine: "Engine") -> "Book":
+    from proxy.store.book import Book
+
+    return Book(engine)
 
 
 def _number(name: str) -> int:

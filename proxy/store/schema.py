@@ -69,28 +69,6 @@ def words(kind: type[StrEnum]) -> Enum:
 # SQLite numbers by itself only what is called INTEGER, and beyond 2^31 all the same.
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
-# -- what the web half writes ------------------------------------------------------------
-
-inboxes = MetaData()
-
-inbox = Table(
-    "inbox",
-    inboxes,
-    Column("seq", Integer, primary_key=True),
-    Column("id", String(64), nullable=False),
-    Column("shop", String(64), nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("cart_id", String(255), nullable=False),
-    Column("received_at", Instant, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    # A sequence must never begin again, or a new fact would hide behind the sender's mark.
-    sqlite_autoincrement=True,
-)
-
-identity = Table("identity", inboxes, Column("inbox", String(32), primary_key=True))
-
-# -- what the sender writes --------------------------------------------------------------
-
 book = MetaData()
 
 marks = Table(

@@ -6,21 +6,22 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
-
-from sqlalchemy import Engine, create_engine, event
+from typing import TYPE_CHECKING
 
 from proxy.errors import Misconfigured
 from proxy.store import migration
-from proxy.store.book import Book
 from proxy.store.inbox import Inbox
 from proxy.store.inboxes import Inboxes
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from proxy.store.book import Book
+
 logger = logging.getLogger(__name__)
 
-_BUSY = timedelta(seconds=10)
 _PRUNE_SECONDS = 5.0
 
 
@@ -52,12 +53,14 @@ class SqliteStore:
         """Return all files: they are not kept apart by shop."""
         return Inboxes(self.folder)
 
-    def book(self) -> Book:
+    def book(self) -> "Book":
         """Return the book, to read and to write."""
+        from proxy.store.book import Book
+
         return Book(self._engine())
 
     @contextmanager
-    def held(self, shop: str) -> Iterator[Book | None]:
+    def held(self, shop: str) -> Iterator["Book | None"]:
         """Hold the folder's lock; it is the kernel's, so it goes when this process goes."""
         self.prepare()
         lock = os.open(self.folder / "sender.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -96,21 +99,18 @@ class SqliteStore:
     def _marks(self) -> dict[str, int]:
         if not self.exists:
             return {}
-        with closing(self.book()) as book:
-            return book.marks()
+        with closing(sqlite3.connect(self._path)) as connection:
+            return dict(connection.execute("SELECT inbox, seq FROM marks"))
 
     @property
     def _path(self) -> Path:
         return self.folder / "checkouts.db"
 
-    def _engine(self) -> Engine:
-        engine = create_engine(
-            f"sqlite:///{self._path}",
-            connect_args={"timeout": _BUSY.total_seconds()},
-            hide_parameters=True,  # an error would tell the log whose address it was about
-        )
-        event.listen(engine, "connect", _durable)
-        return engine
+    def _engine(self) -> "Engine":
+        # Only here: a web worker does without SQLAlchemy, and is up sooner and smaller for it.
+        from proxy.store.sqlite_engine import engine
+
+        return engine(self._path)
 
 
 def make_folder(folder: Path, setting: str) -> None:
@@ -130,9 +130,3 @@ def _is_locked(lock: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")  # What is erased is overwritten.

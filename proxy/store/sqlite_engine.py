@@ -1,0 +1,25 @@
+"""SQLite's engine: SQLAlchemy on a file of the store."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, event
+
+_BUSY = timedelta(seconds=10)
+
+
+def engine(path: Path) -> Engine:
+    """Return an engine on the file at *path*, which syncs each commit."""
+    made = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": _BUSY.total_seconds()},
+        hide_parameters=True,  # an error would tell the log whose address it was about
+    )
+    event.listen(made, "connect", _durable)
+    return made
+
+
+def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # What is erased is overwritten.
