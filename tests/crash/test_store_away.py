@@ -30,7 +30,10 @@ def klaviyo() -> Iterator[Klaviyo]:
 
 
 class ProxyOnSmallDisk(Proxy):
-    """A proxy that sees a disk of 4 MB at *disk*, and nobody else does."""
+    """A proxy that sees a disk of 32 MB at *disk*, and nobody else does.
+
+    Its three logs alone may take 4 MB each before SQLite clears them.
+    """
 
     def __init__(self, env: Mapping[str, str], disk: Path) -> None:
         super().__init__(env)
@@ -48,7 +51,7 @@ def _alone_with_a_disk(disk: Path) -> list[str]:
     disk.mkdir(exist_ok=True)
     # Who is not root may be it in a namespace of its own, where the system allows that.
     apart = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["-Ur"])]
-    mount = f"mount -t tmpfs -o size=4m,mode=700 tmpfs '{disk}'"
+    mount = f"mount -t tmpfs -o size=32m,mode=700 tmpfs '{disk}'"
     return [*apart, "sh", "-c", f'{mount} && exec "$@"', "sh"]
 
 
