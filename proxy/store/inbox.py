@@ -184,6 +184,7 @@ class Inbox:
 # SQL as it is: SQLAlchemy's compiler would cost more than the INSERT itself, and its import a web
 # worker a third of its memory.
 _TABLES = (
+    "CREATE TABLE IF NOT EXISTS identity (inbox VARCHAR(32) NOT NULL PRIMARY KEY)",
     # AUTOINCREMENT, so that a sequence never begins again: a new fact would hide behind the mark.
     """
     CREATE TABLE IF NOT EXISTS inbox (
@@ -196,7 +197,6 @@ _TABLES = (
         body BLOB NOT NULL
     )
     """,
-    "CREATE TABLE IF NOT EXISTS identity (inbox VARCHAR(32) PRIMARY KEY)",
 )
 _INSERT = "INSERT INTO inbox (id, shop, kind, cart_id, received_at, body) VALUES "
 _DELETE = "DELETE FROM inbox WHERE seq <= ?"
