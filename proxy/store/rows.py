@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, LargeBinary, Row, bindparam, select, type_coerce, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy.carts.cart import Cart
@@ -105,14 +105,29 @@ def _erase_addresses_of_carts(
 ) -> None:
     """Erase the addresses in these carts, but those that came later: they are the next visit's."""
     nobodys: dict[CartKey, KeptCart | None] = {}
-    for key, kept in kept_carts(connection, set(closed)).items():
+    for key, kept in _carts_with_addresses(connection, set(closed)).items():
         until = max((each.settled_at for each in closed.get(key, ())), default=_NEVER)
-        if kept.cart.email is not None and kept.received_at <= until:
+        if kept.received_at <= until:
             cart = msgspec.structs.replace(kept.cart, email=None)
             nobodys[key] = KeptCart(cart, kept.received_at)
     save_carts(connection, nobodys)
 
 
+def _carts_with_addresses(connection: Connection, keys: set[CartKey]) -> "dict[CartKey, KeptCart]":
+    """Return the carts that name an address: few do, so only these are read out of their JSON."""
+    table = schema.carts
+    columns = table.c.shop, table.c.cart_id, table.c.received_at, type_coerce(table.c.cart, _RAW)
+    found = connection.execute(select(*columns).where(among(table, keys)))
+    return {
+        (shop, cart_id): KeptCart(_CART.decode(cart), received_at)
+        for shop, cart_id, received_at, cart in found
+        if _AN_ADDRESS in cart
+    }
+
+
+_RAW = LargeBinary()
+_CART = msgspec.json.Decoder(Cart)
+_AN_ADDRESS = b'"email":"'
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
