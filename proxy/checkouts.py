@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.facts import (
     CartDeleted,
@@ -55,8 +58,7 @@ class Rules:
     consent: ConsentMode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkout:
+class Checkout(Struct, frozen=True, kw_only=True):
     """One checkout of one cart: what was said, what was decided, what was tried.
 
     ``epoch`` is the second it began and never changes; with the cart id it makes ``unique_id``,
@@ -69,7 +71,7 @@ class Checkout:
     """
 
     shop: str
-    cart_id: str = field(repr=False)
+    cart_id: str
     epoch: datetime
     unique_id: str
     acted_at: datetime
@@ -82,10 +84,14 @@ class Checkout:
     trouble: Trouble | None = None
     troubled_at: datetime | None = None
     retry_at: datetime | None = None
-    latest: Latest = field(default=Latest(), repr=False)
-    addresses: tuple[str, ...] = field(default=(), repr=False)
-    addressee: Profile | None = field(default=None, repr=False)
+    latest: Latest = Latest()
+    addresses: tuple[str, ...] = ()
+    addressee: Profile | None = None
     maybe_sent: bool = False
+
+    def __repr__(self) -> str:
+        # Without a word about the person.
+        return f"<Checkout {self.unique_id} {self.status}: {self.reason}>"
 
 
 MAX_ADDRESSES = 3

@@ -1,18 +1,19 @@
 """Latest: the newest word on each matter of a checkout, whatever order the words came in."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
+from msgspec.structs import replace
+
 from proxy.carts.cart import Cart
 from proxy.facts import Claim, Consent, Customer, StatePosted
+from proxy.wire import Discreet
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Word(Generic[T]):
+class Word(Discreet, Generic[T], frozen=True, kw_only=True):
     """What was said, when the shopper acted, and the id of the fact that said it."""
 
     value: T
@@ -25,8 +26,7 @@ class Word(Generic[T]):
         return self.at, self.by
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Latest:
+class Latest(Discreet, frozen=True, kw_only=True):
     """The newest word on each matter; silence on a matter takes no earlier word back.
 
     :meth:`joined` is commutative, associative and idempotent, so facts that come late, twice or
@@ -81,7 +81,7 @@ def value(word: Word[T] | None) -> T | None:
 
 
 def _matters() -> Iterator[str]:
-    return (field.name for field in fields(Latest))
+    return iter(Latest.__struct_fields__)
 
 
 def _newer(one: Word[Any] | None, other: Word[Any] | None) -> Word[Any] | None:

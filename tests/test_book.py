@@ -599,7 +599,9 @@ def test_a_checkout_is_read_as_it_was_written(
     take_in(book, fact)
     (begun,) = fold([], fact, RULES)
     assert only(book, cart_id) == begun
-    busy = replace(begun, addressee=profile, ordered_at=at, troubled_at=at, trouble=Trouble.KLAVIYO)
+    busy = msgspec.structs.replace(
+        begun, addressee=profile, ordered_at=at, troubled_at=at, trouble=Trouble.KLAVIYO
+    )
 
     change(book, begun, apply=lambda _: busy)
 

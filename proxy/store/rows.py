@@ -1,7 +1,7 @@
 """Rows: how checkouts and carts lie in the tables, read and written many at a time."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -46,7 +46,7 @@ def checkout_of(row: Row[Any]) -> Checkout:
     return Checkout(**dict(zip(_FIELDS, row, strict=True)))
 
 
-_FIELDS = [field.name for field in fields(Checkout)]
+_FIELDS = Checkout.__struct_fields__
 COLUMNS = [schema.checkouts.c[name] for name in _FIELDS]
 
 
