@@ -2,10 +2,13 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,16 +16,16 @@ import click
 import msgspec
 
 from proxy import story
-from proxy.checkouts import Checkout, Status, public_id
+from proxy.checkouts import Status, public_id
 from proxy.errors import Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
 from proxy.standing import Standing
-from proxy.store import Store
+from proxy.store import Inbox, Store
 from proxy.tokens import Session, Tokens
 
 if TYPE_CHECKING:
-    from proxy.store.book import Book
+    from proxy.store.book import Book, DeadLetter
 
 logger = logging.getLogger(__name__)
 
@@ -212,21 +215,20 @@ def trace(cart_id: str) -> None:
 @click.option("--reason", help="Only those whose reason contains this.")
 def dead(reason: str | None) -> None:
     """List the dead letters, by reason: what was given up, and why."""
+    counts: Counter[str] = Counter()
+    shown: dict[str, list[str]] = {}
     with _book() as (settings, book):
-        letters = book.dead(settings.shop, reason)
-    of_reason: dict[str, list[str]] = {}
-    for letter in letters:
-        of_reason.setdefault(letter.reason, []).append(public_id(letter.cart_id))
-    for words, cart_ids in sorted(of_reason.items(), key=lambda item: -len(item[1])):
-        click.echo(f"{len(cart_ids):>6}  {words}")
-        click.echo(click.wrap_text(_some(cart_ids), 78, " " * 8, " " * 8))
-    if not letters:
+        for letter in book.dead(settings.shop, reason=reason):
+            counts[letter.reason] += 1
+            if counts[letter.reason] <= _SHOWN:
+                shown.setdefault(letter.reason, []).append(public_id(letter.cart_id))
+    for words, count in counts.most_common():
+        more = count - len(shown[words])
+        cart_ids = " ".join(shown[words]) + (f" and {more} more" if more else "")
+        click.echo(f"{count:>6}  {words}")
+        click.echo(click.wrap_text(cart_ids, 78, " " * 8, " " * 8))
+    if not counts:
         click.echo("No dead letters.")
-
-
-def _some(cart_ids: list[str]) -> str:
-    more = len(cart_ids) - _SHOWN
-    return " ".join(cart_ids[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 _SHOWN = 20
@@ -240,31 +242,35 @@ def replay(cart_id: str | None, reason: str | None, everything: bool) -> None:
     """Send dead letters again: of CART_ID, by reason, or all. They keep their unique id."""
     if sum([cart_id is not None, reason is not None, everything]) != 1:
         raise click.UsageError("Name a CART_ID, or give --reason, or --all.")
-    with _book() as (settings, book):
-        dead = [
-            checkout
-            for checkout in book.dead(settings.shop, reason)
-            if cart_id is None or checkout.cart_id == cart_id
-        ]
-    if cart_id is not None and not dead:
+    with _book() as (settings, book), closing(_store(settings).inbox()) as inbox:
+        dead = book.dead(settings.shop, reason=reason, cart_id=cart_id)
+        count = _ask_for_replay(inbox, (_replay(settings.shop, letter) for letter in dead))
+    if cart_id is not None and not count:
         raise click.ClickException(f"no dead letter of {cart_id}: see `checkout-proxy trace`")
-    if dead:
-        _ask_for_replay(_store(settings), dead)
-    click.echo(f"{len(dead)} dead letter{'' if len(dead) == 1 else 's'} will be sent again.")
+    click.echo(f"{count} dead letter{'' if count == 1 else 's'} will be sent again.")
 
 
-def _ask_for_replay(store: Store, dead: list[Checkout]) -> None:
-    """Write the wish down as a fact, like everything the sender acts on."""
-    with closing(store.inbox()) as inbox:
-        for checkout in dead:
-            asked = ReplayAsked(
-                id=uuid4().hex,
-                shop=checkout.shop,
-                cart_id=checkout.cart_id,
-                received_at=datetime.now(UTC),
-                epoch=checkout.epoch,
-            )
-            inbox.append(asked)
+def _ask_for_replay(inbox: Inbox, asked: Iterator[ReplayAsked]) -> int:
+    """Write the wishes down as facts, like everything the sender acts on; return how many."""
+    count = 0
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        # Together, for they share the disk's syncs; and never all of a million at once.
+        while some := list(islice(asked, _AT_ONCE)):
+            count += len(list(threads.map(inbox.append, some)))
+    return count
+
+
+def _replay(shop: str, letter: "DeadLetter") -> ReplayAsked:
+    return ReplayAsked(
+        id=uuid4().hex,
+        shop=shop,
+        cart_id=letter.cart_id,
+        received_at=datetime.now(UTC),
+        epoch=letter.epoch,
+    )
+
+
+_AT_ONCE = 64
 
 
 @contextmanager

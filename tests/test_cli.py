@@ -5,17 +5,24 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from proxy.checkouts import Status
+from proxy import checkouts
+from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.sandbox.faults import Answer
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.settings import described
+from proxy.store import Store
+from proxy.store.book import Change
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, until
 from tests.running import Proxy
+from tests.said import JANE, state
 
 
 def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -207,6 +214,44 @@ def test_dead_letters_are_listed_and_replayed_by_reason_or_all(
     assert by_reason == "2 dead letters will be sent again.\n"
     assert everything == "1 dead letter will be sent again.\n"
     assert run("dead", **environ).stdout == "No dead letters.\n"
+
+
+def test_many_dead_letters_are_told_in_short_and_all_replayed(store: Path) -> None:
+    environ = environment(store, "http://127.0.0.1:1")
+    carts = {f"c-{number}" for number in range(200)}
+    lay_dead(store, carts)
+
+    listed = run("dead", **environ).stdout
+    replayed = run("replay", "--all", **environ).stdout
+
+    assert listed.startswith("   200  no such metric\n        c-0 c-1 ")
+    assert listed.endswith(" and 180 more\n")
+    assert replayed == "200 dead letters will be sent again.\n"
+    opened = Store(f"sqlite:///{store}")
+    with closing(opened.inboxes()) as inboxes:
+        asked = inboxes.after(opened.marks(), 1_000)
+    assert {fact.cart_id for fact in asked} == carts
+    assert {fact.kind for fact in asked} == {"replay"}
+
+
+def lay_dead(folder: Path, carts: Collection[str]) -> None:
+    """Leave a dead letter of each of *carts* in the store."""
+    store = Store(f"sqlite:///{folder}")
+    store.migrate()
+    rules = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+    refuse = partial(checkouts.refused, reason="no such metric")
+    with closing(store.book()) as book, closing(store.inbox()) as inbox:
+        for number, cart_id in enumerate(sorted(carts, key=lambda name: int(name[2:]))):
+            inbox.append(state(number, cart_id, email=JANE))
+        with closing(store.inboxes()) as inboxes:
+            book.take_in(inboxes.after({}, 1_000), rules)
+        book.change(
+            [
+                Change(checkout=checkout, apply=refuse)
+                for cart_id in carts
+                for checkout in book.checkouts("shop", cart_id)
+            ]
+        )
 
 
 def test_replay_wants_to_know_what(store: Path) -> None:

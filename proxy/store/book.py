@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
@@ -21,7 +21,7 @@ from proxy.standing import Standing
 from proxy.store import rows, schema
 from proxy.store.folding import Folding
 from proxy.store.received import Received
-from proxy.store.rows import COLUMNS, CartKey, cart_key
+from proxy.store.rows import CartKey, cart_key
 
 CheckoutKey = tuple[str, datetime]
 
@@ -38,6 +38,14 @@ class Attempt:
     at: datetime
     status: int | None
     request_id: str | None
+    reason: str
+
+
+class DeadLetter(NamedTuple):
+    """A checkout that was given up, and why."""
+
+    cart_id: str
+    epoch: datetime
     reason: str
 
 
@@ -190,17 +198,24 @@ class Book:
         with self._engine.connect() as connection:
             return rows.loaded(connection, {(shop, cart_id)}).get((shop, cart_id), [])
 
-    def dead(self, shop: str, reason: str | None = None) -> list[Checkout]:
-        """Return the dead letters of *shop*, or only those whose reason contains *reason*."""
+    def dead(
+        self, shop: str, *, reason: str | None = None, cart_id: str | None = None
+    ) -> Iterator[DeadLetter]:
+        """Yield the dead letters of *shop*: all, those whose reason contains *reason*, a cart's.
+
+        After three days without Klaviyo there may be a million of them.
+        """
         table = schema.checkouts
-        query = select(*COLUMNS).where(table.c.shop == shop, table.c.status == Status.DEAD)
+        columns = table.c.cart_id, table.c.epoch, table.c.reason
+        query = select(*columns).where(table.c.shop == shop, table.c.status == Status.DEAD)
         if reason is not None:
             query = query.where(table.c.reason.icontains(reason, autoescape=True))
+        if cart_id is not None:
+            query = query.where(table.c.cart_id == cart_id)
         with self._engine.connect() as connection:
-            return [
-                rows.checkout_of(row)
-                for row in connection.execute(query.order_by(table.c.acted_at))
-            ]
+            some_at_once = connection.execution_options(yield_per=1_000)
+            for row in some_at_once.execute(query.order_by(table.c.acted_at)):
+                yield DeadLetter(*row)
 
     def received(self, shop: str, cart_id: str) -> list[Row[Any]]:
         """Return what was received for one cart: ``received_at``, ``kind``, ``decision``."""

@@ -25,10 +25,10 @@ def cart_key(checkout: Checkout) -> CartKey:
 def loaded(connection: Connection, keys: set[CartKey]) -> dict[CartKey, list[Checkout]]:
     """Return the checkouts of each cart, oldest first."""
     table = schema.checkouts
-    query = select(*COLUMNS).where(among(table, keys)).order_by(table.c.epoch)
+    query = select(*_COLUMNS).where(among(table, keys)).order_by(table.c.epoch)
     loaded: dict[CartKey, list[Checkout]] = {}
     for row in connection.execute(query):
-        loaded.setdefault((row.shop, row.cart_id), []).append(checkout_of(row))
+        loaded.setdefault((row.shop, row.cart_id), []).append(_checkout_of(row))
     return loaded
 
 
@@ -41,13 +41,13 @@ def among(table: Any, keys: set[CartKey]) -> Any:
     return table.c.shop.in_(shops) & table.c.cart_id.in_(cart_ids)
 
 
-def checkout_of(row: Row[Any]) -> Checkout:
-    """Return the checkout that lies in *row*, which has :data:`COLUMNS`."""
+def _checkout_of(row: Row[Any]) -> Checkout:
+    """Return the checkout that lies in *row*, which has the columns that we select."""
     return Checkout(**dict(zip(_FIELDS, row, strict=True)))
 
 
 _FIELDS = Checkout.__struct_fields__
-COLUMNS = [schema.checkouts.c[name] for name in _FIELDS]
+_COLUMNS = [schema.checkouts.c[name] for name in _FIELDS]
 
 
 def save(connection: Connection, checkouts: Iterable[Checkout]) -> None:
