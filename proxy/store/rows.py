@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, LargeBinary, Row, bindparam, select, type_coerce, update
+from sqlalchemy import Connection, LargeBinary, Row, bindparam, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy.carts.cart import Cart
@@ -105,7 +105,7 @@ def _erase_addresses_of_carts(
 ) -> None:
     """Erase the addresses in these carts, but those that came later: they are the next visit's."""
     nobodys: dict[CartKey, KeptCart | None] = {}
-    for key, kept in _carts_with_addresses(connection, set(closed)).items():
+    for key, kept in _carts(connection, _naming(set(closed), connection)).items():
         until = max((each.settled_at for each in closed.get(key, ())), default=_NEVER)
         if kept.received_at <= until:
             cart = msgspec.structs.replace(kept.cart, email=None)
@@ -113,21 +113,15 @@ def _erase_addresses_of_carts(
     save_carts(connection, nobodys)
 
 
-def _carts_with_addresses(connection: Connection, keys: set[CartKey]) -> "dict[CartKey, KeptCart]":
-    """Return the carts that name an address: few do, so only these are read out of their JSON."""
-    table = schema.carts
-    columns = table.c.shop, table.c.cart_id, table.c.received_at, type_coerce(table.c.cart, _RAW)
-    found = connection.execute(select(*columns).where(among(table, keys)))
-    return {
-        (shop, cart_id): KeptCart(_CART.decode(cart), received_at)
-        for shop, cart_id, received_at, cart in found
-        if _AN_ADDRESS in cart
-    }
+def _naming(keys: set[CartKey], connection: Connection) -> Any:
+    """Return the condition for carts of *keys* that name an address: few do."""
+    cart = schema.carts.c.cart
+    address = literal(b'"email":"', LargeBinary)
+    is_sqlite = connection.dialect.name == "sqlite"
+    place = func.instr(cart, address) if is_sqlite else func.position(address.op("IN")(cart))
+    return among(schema.carts, keys) & (place > 0)
 
 
-_RAW = LargeBinary()
-_CART = msgspec.json.Decoder(Cart)
-_AN_ADDRESS = b'"email":"'
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -141,7 +135,11 @@ class KeptCart:
 
 def kept_carts(connection: Connection, keys: set[CartKey]) -> dict[CartKey, KeptCart]:
     """Return the carts that are kept, of *keys* and perhaps of some more."""
-    rows = connection.execute(select(schema.carts).where(among(schema.carts, keys)))
+    return _carts(connection, among(schema.carts, keys))
+
+
+def _carts(connection: Connection, which: Any) -> dict[CartKey, KeptCart]:
+    rows = connection.execute(select(schema.carts).where(which))
     return {(row.shop, row.cart_id): KeptCart(row.cart, row.received_at) for row in rows}
 
 
