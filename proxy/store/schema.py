@@ -23,6 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from proxy.carts.cart import Cart
 from proxy.checkouts import Status, Trouble
@@ -30,17 +31,34 @@ from proxy.identity import Profile
 from proxy.latest import Latest
 
 
+class _Text(UserDefinedType[str]):
+    """What SQLite keeps of a DATETIME. SQLAlchemy's own type takes thrice as long to write it."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "DATETIME"
+
+
 class Instant(TypeDecorator[datetime]):
-    """An aware UTC time; SQLite keeps no time zone, so it is put on and taken off here."""
+    """An aware UTC time; in SQLite, which keeps no time zone, without one."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value if value is None else value.astimezone(UTC)
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return _Text() if dialect.name == "sqlite" else self.impl_instance
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        assert value is None or isinstance(value, datetime)
+        return value
 
 
 class Json(TypeDecorator[Any]):
