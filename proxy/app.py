@@ -11,10 +11,11 @@ from flask import Flask, Response
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 
-from proxy import assets, collect, health, shop
+from proxy import collect, health, shop
 from proxy.errors import Refused, Unavailable
 from proxy.fast import Fast
 from proxy.settings import WEB, Settings
+from proxy.snippet import Snippet
 from proxy.store import Inbox, Store
 from proxy.tokens import Tokens
 
@@ -55,7 +56,7 @@ def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Inbox) -> c
         now=_now,
         origins=settings.origins,
         oldest=settings.token_age,
-        snippet=(assets.folder("static") / "checkout.js").read_bytes(),
+        snippet=Snippet.shipped(),
     )
     server = shop.Surface(
         tokens=tokens,

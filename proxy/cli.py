@@ -20,6 +20,7 @@ from proxy.checkouts import Status, public_id
 from proxy.errors import Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
+from proxy.snippet import Snippet
 from proxy.standing import Standing
 from proxy.store import Inbox, Store
 from proxy.tokens import Session, Tokens
@@ -153,6 +154,23 @@ def token(cart_id: str, ref: str | None, **customer: str | None) -> None:
     except msgspec.ValidationError as error:
         raise click.UsageError(str(error)) from error
     click.echo(tokens.sign(session))
+
+
+@main.command()
+@click.argument("token", default="{{ token }}")
+@click.option("--base", help="Where pages reach the proxy, if not on their own host: https://…/co")
+@click.option("--consent", help="What holds until the page says otherwise: required, say.")
+@click.option("--email-field", help="CSS selector, where the usual fields are not meant.")
+@click.option("--phone-number-field", help="CSS selector, likewise.")
+@click.option("--debug", is_flag=True, help="Tell the browser's console what happens.")
+def tag(token: str, base: str | None, *, debug: bool, **data: str | None) -> None:
+    """Print the tag for the shop's pages, with TOKEN or a place for it in your template.
+
+    It names the snippet of this very version, with its integrity hash: print it again after an
+    upgrade.
+    """
+    base = base or Settings.read(os.environ).prefix
+    click.echo(Snippet.shipped().tag(base, token=token, debug="" if debug else None, **data))
 
 
 # -- looking, and mending ----------------------------------------------------------------

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -19,6 +18,7 @@ from proxy.errors import Forbidden, Unprocessable
 from proxy.facts import Claim, Consent, ConsentState, Fact, Line, StatePosted
 from proxy.identity import MAX_EMAIL_LENGTH
 from proxy.money import check_amount
+from proxy.snippet import Snippet
 from proxy.tokens import Session, Tokens
 
 MAX_BYTES = 16 * 1024
@@ -55,7 +55,7 @@ class Surface:
     oldest: timedelta
     append: Callable[[Fact], None]
     now: Callable[[], datetime]
-    snippet: bytes = field(repr=False)
+    snippet: Snippet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,26 +106,21 @@ def blueprint(surface: Surface, prefix: str) -> Blueprint:
 
     @routes.get("/checkout.<version>.js")
     def snippet_of_a_version(version: str) -> Response:
-        if version != snippet_version(surface.snippet):
+        if version != surface.snippet.version:
             abort(404, "This version of the snippet is not served any more; load checkout.js.")
         return _script(surface.snippet, "public, max-age=31536000, immutable")
 
     return routes
 
 
-def snippet_version(snippet: bytes) -> str:
-    """Return the name of *snippet*'s content, as in ``checkout.<version>.js``."""
-    return sha256(snippet).hexdigest()[:16]
-
-
-def _script(snippet: bytes, cache_control: str) -> Response:
-    response = Response(snippet, mimetype="text/javascript")
+def _script(snippet: Snippet, cache_control: str) -> Response:
+    response = Response(snippet.content, mimetype="text/javascript")
     response.headers["Cache-Control"] = cache_control
     response.headers["X-Content-Type-Options"] = "nosniff"
     # A page on another origin may load it with an integrity hash.
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.headers["Access-Control-Allow-Origin"] = "*"
-    response.set_etag(snippet_version(snippet))
+    response.set_etag(snippet.version)
     response.make_conditional(request)
     return response
 

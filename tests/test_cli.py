@@ -114,6 +114,16 @@ def test_a_store_that_cannot_be_written_is_said_before_anything_starts(command: 
     assert "Traceback" not in refused.stderr
 
 
+def test_the_tag_is_printed_with_a_place_for_the_token() -> None:
+    printed = run("tag", "--consent", "required", "--debug", CHECKOUT_PROXY_PREFIX="/till").stdout
+
+    assert re.fullmatch(
+        r'<script defer src="/till/checkout\.[0-9a-f]{16}\.js" integrity="sha384-[\w+/=]{64}" '
+        r'data-token="{{ token }}" data-debug="" data-consent="required"></script>\n',
+        printed,
+    )
+
+
 @pytest.mark.parametrize("cart_id", ["", "two words", "c" * 256])
 def test_no_token_is_printed_that_the_proxy_would_refuse(store: Path, cart_id: str) -> None:
     refused = run("token", cart_id, **environment(store, "http://127.0.0.1:1"))

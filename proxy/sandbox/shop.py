@@ -20,6 +20,7 @@ from proxy import assets
 from proxy.sandbox import steps
 from proxy.sandbox.goods import CURRENCY, GOODS, Line, ShopCart
 from proxy.sandbox.steps import Arrival, Known, Post
+from proxy.snippet import Snippet
 from proxy.story import Story
 
 logger = logging.getLogger(__name__)
@@ -342,10 +343,10 @@ class _Routes:
             return redirect(url_for("cart"), 303)
         if not visit.is_pushed:  # The proxy was away when the cart changed.
             self._push(visit)
+        token = self.neighbours.token(visit.cart.id)
         return render_template(
             "shop/checkout.html",
-            token=self.neighbours.token(visit.cart.id),
-            prefix=self.prefix,
+            tag=token and Snippet.shipped().tag(self.prefix, token=token),
             currency=CURRENCY,
             troubles=TROUBLES,
             gpc=request.headers.get("Sec-GPC") == "1",
