@@ -6,7 +6,6 @@ store is on disk, and the stand-in Klaviyo is asked over loopback.
 """
 
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
@@ -39,6 +38,7 @@ from proxy.delivery import Sender
 from proxy.enrich import Account
 from proxy.facts import CartPushed, Fact, OrderPlaced, ReplayAsked, StatePosted
 from proxy.klaviyo import Klaviyo as Client
+from proxy.outbox import Batch
 from proxy.payload import PropertyNames
 from proxy.sandbox.faults import Answer, Cut, Fault, Hang
 from proxy.sandbox.klaviyo import Klaviyo, Request
@@ -97,6 +97,7 @@ class Life:
 
     def __init__(self, folder: Path, klaviyo: Klaviyo, clock: Clock) -> None:
         self.folder = folder
+        self.posted = 0
         self.earlier_requests = len(klaviyo.requests)
         store = Store(f"sqlite:///{folder}")
         self._end = ExitStack()
@@ -111,6 +112,12 @@ class Life:
             klaviyo=self._opened(client),
             now=clock.now,
         )
+        self._post = self.sender._outbox.post
+        self.sender._outbox.post = self._counted  # type: ignore[method-assign]
+
+    def _counted(self, batch: Batch) -> None:
+        self.posted += 1
+        self._post(batch)
 
     def end(self) -> None:
         """Close the files, and end the sender's threads, as a process that dies does."""
@@ -206,7 +213,7 @@ class Model(RuleBasedStateMachine):
         folder = next(self.folders)
         folder.mkdir()
         (folder / "checkouts.db").write_bytes(empty_book())
-        self.life = Life(folder, self.klaviyo, self.clock)
+        self.life = self.dead = Life(folder, self.klaviyo, self.clock)
         sqlalchemy.event.listen(Engine, "commit", self.burn)
         self.end.callback(sqlalchemy.event.remove, Engine, "commit", self.burn)
 
@@ -429,8 +436,11 @@ class Model(RuleBasedStateMachine):
         ours = self.klaviyo.requests[self.life.earlier_requests :]
         return [one for one in ours if isinstance(one.fault, Hang) and one.status is None]
 
-    def all_is_answered(self) -> bool:
-        return all(
+    def all_is_answered(self, life: Life | None = None) -> bool:
+        """Tell whether what a life, by default this one, has sent has arrived and was answered."""
+        life = life or self.life
+        has_arrived = len(self.klaviyo.requests) - life.earlier_requests >= life.posted
+        return has_arrived and all(
             request.status is not None or isinstance(request.fault, Cut | Hang)
             for request in self.klaviyo.requests
         )
@@ -445,18 +455,15 @@ class Model(RuleBasedStateMachine):
 
     def die(self) -> None:
         """Go on with what is on disk at this moment, in another folder."""
-        folder, old = next(self.folders), self.life
-        shutil.copytree(old.folder, folder, ignore=shutil.ignore_patterns(*self.gone_with_it))
+        folder, self.dead = next(self.folders), self.life
+        shutil.copytree(self.dead.folder, folder, ignore=shutil.ignore_patterns(*self.gone_with_it))
         self.life, self.unread = Life(folder, self.klaviyo, self.clock), True
-        old.end()
+        self.dead.end()
 
     def calm_down(self) -> None:
         """Wait until what the dead sender had under way has arrived."""
-        seen = -1
-        while seen != len(self.klaviyo.requests):
-            seen = len(self.klaviyo.requests)
-            time.sleep(0.05)
-        until(self.all_is_answered)
+        until(lambda: self.all_is_answered(self.dead))
+        self.life.earlier_requests = len(self.klaviyo.requests)
 
 
 # -- telling stories ---------------------------------------------------------------------
