@@ -643,6 +643,7 @@ def test_a_hostile_cookie_of_klaviyos_name_says_nothing(
     cookies = ["", "true", "%E0%A4%A", "!!!", *map(kla_id, hostile)]
 
     for posts, cookie in enumerate(cookies, start=1):
+        shop.page.goto("about:blank")  # Else the last page tells of the next cookie as it goes.
         context.add_cookies([{"name": "__kla_id", "value": cookie, "url": shop.url}])
         shop.open(email="jane@shop-demo.io")
         assert shop.has_posts(posts), cookie
