@@ -22,7 +22,7 @@ from proxy.store.book import Book
 
 logger = logging.getLogger(__name__)
 
-_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 
 def work(settings: Settings, stop: threading.Event) -> None:
@@ -47,7 +47,7 @@ def work_alone(settings: Settings) -> None:
 
 
 def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
-    # Thousands of objects are made for a batch, and none of them in a cycle: to look for cycles as
+    # Thousands of objects are made for a batch, and few of them in a cycle: to look for cycles as
     # often as Python does by itself took a sixth of the sender's time.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     with closing(store.inboxes(settings.shop)) as inboxes:
