@@ -567,6 +567,18 @@ def test_a_replay_sends_a_dead_letter_again(book: Book) -> None:
     assert not list(book.dead("shop"))
 
 
+def test_the_address_in_a_cart_is_erased_with_the_last_of_its_checkouts(book: Book) -> None:
+    named = msgspec.structs.replace(CART, email=JANE)
+    take_in(book, pushed(0, named), pushed(0, named, cart_id="c-2"), state(1, email=JANE))
+
+    change(book, only(book), apply=checkouts.delivered)
+
+    assert [book.cart("shop", name) for name in ("c-1", "c-2")] == [
+        msgspec.structs.replace(CART, email=None),
+        named,
+    ]
+
+
 # -- what is written is what is read -----------------------------------------------------
 
 INSTANTS = st.datetimes(
