@@ -114,10 +114,8 @@ def _only(connection: Connection, lost: _Lost) -> Callable[[], Connection]:
     return connect
 
 
-# Imported only here: a web worker does without SQLAlchemy, and is up sooner and smaller for it.
-
-
 def _engine(connect: Callable[[], Connection], lost: _Lost) -> "Engine":
+    # Only here: a web worker does without SQLAlchemy, and is up sooner and smaller for it.
     from proxy.store.postgres_engine import engine
 
     return engine(connect, lost)
