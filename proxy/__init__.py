@@ -1,6 +1,6 @@
 """checkout-proxy: a shop's own server-side sender of Klaviyo's Started Checkout.
 
-    browser        static/checkout.js → collect ┐
+    browser        static/src/ → collect        ┐
     shop's server  sessions, carts, orders      ├→ inbox → delivery → cart → payload → Klaviyo
     operator       replay                       ┘
 

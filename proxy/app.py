@@ -56,7 +56,7 @@ def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Inbox) -> c
         now=_now,
         origins=settings.origins,
         oldest=settings.token_age,
-        snippet=Snippet.shipped(),
+        snippets=Snippet.all_shipped(),
     )
     server = shop.Surface(
         tokens=tokens,

@@ -1,11 +1,11 @@
 """Collect: what the browser asks for, the snippet and a place to post how the checkout stands."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -13,7 +13,7 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from flask import Blueprint, Response, abort, request
 from msgspec import Meta
 
-from proxy import door
+from proxy import door, kx
 from proxy.errors import Forbidden, Unprocessable
 from proxy.facts import Claim, Consent, ConsentState, Fact, Line, StatePosted
 from proxy.identity import MAX_EMAIL_LENGTH
@@ -29,17 +29,18 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     """The body of ``POST /co/state``. Members we do not know, a cart id say, have no effect."""
 
     token: Annotated[str, Meta(max_length=MAX_BYTES)]
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")] | None = None
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")] | None = None
     email: Line | None = None
     phone_number: Line | None = None
     first_name: Line | None = None
     last_name: Line | None = None
     kx: str | None = None
+    kla_id: str | None = None
     consent: ConsentState | Consent | None = None
     checkout_url: str | None = None
     locale: Line | None = None
     claimed: Claim | None = None
-    age_ms: Annotated[float, Meta(ge=0)] = 0
+    age_ms: float = 0
 
 
 _DECODER = msgspec.json.Decoder(Posted)
@@ -55,7 +56,7 @@ class Surface:
     oldest: timedelta
     append: Callable[[Fact], None]
     now: Callable[[], datetime]
-    snippet: Snippet
+    snippets: Mapping[str, Snippet]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,27 +101,40 @@ def blueprint(surface: Surface, prefix: str) -> Blueprint:
         keep(surface, head, lambda: door.read(request.environ, MAX_BYTES))
         return ACCEPTED
 
-    @routes.get("/checkout.js")
-    def snippet() -> Response:
-        return _script(surface.snippet, "public, max-age=3600")
+    @routes.get("/<name>.js")
+    def snippet(name: str) -> Response:
+        return _script(_named(surface, name), "public, max-age=3600")
 
-    @routes.get("/checkout.<version>.js")
-    def snippet_of_a_version(version: str) -> Response:
-        if version != surface.snippet.version:
-            abort(404, "This version of the snippet is not served any more; load checkout.js.")
-        return _script(surface.snippet, "public, max-age=31536000, immutable")
+    @routes.get("/<name>.<version>.js")
+    def snippet_of_a_version(name: str, version: str) -> Response:
+        snippet = _named(surface, name)
+        if version != snippet.version:
+            abort(404, f"This version of the snippet is not served any more; load {name}.js.")
+        return _script(snippet, "public, max-age=31536000, immutable")
 
     return routes
 
 
+def _named(surface: Surface, name: str) -> Snippet:
+    if name not in surface.snippets:
+        abort(404, f"The scripts here are {', '.join(surface.snippets)}.")
+    return surface.snippets[name]
+
+
 def _script(snippet: Snippet, cache_control: str) -> Response:
-    response = Response(snippet.content, mimetype="text/javascript")
+    encoding = next((each for each in snippet.compressed if request.accept_encodings[each]), "")
+    response = Response(
+        snippet.compressed.get(encoding, snippet.content), mimetype="text/javascript"
+    )
+    if encoding:
+        response.content_encoding = encoding
+    response.vary.add("Accept-Encoding")
     response.headers["Cache-Control"] = cache_control
     response.headers["X-Content-Type-Options"] = "nosniff"
     # A page on another origin may load it with an integrity hash.
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.headers["Access-Control-Allow-Origin"] = "*"
-    response.set_etag(snippet.version)
+    response.set_etag(snippet.version + encoding)
     response.make_conditional(request)
     return response
 
@@ -155,12 +169,12 @@ def _fact(
         shop=surface.shop,
         cart_id=session.cart_id,
         received_at=now,
-        acted_at=now - min(timedelta(milliseconds=min(posted.age_ms, 1e12)), surface.oldest),
+        acted_at=now - min(_age(posted.age_ms), surface.oldest),
         email=_email(posted.email),
         phone_number=posted.phone_number or None,
         first_name=posted.first_name or None,
         last_name=posted.last_name or None,
-        kx=_kx(posted.kx),
+        kx=kx.in_address(posted.checkout_url) or kx.valid(posted.kx) or kx.in_cookie(posted.kla_id),
         consent=_consent(posted.consent),
         gpc=gpc,
         checkout_url=_checkout_url(posted.checkout_url, surface.origins),
@@ -170,6 +184,11 @@ def _fact(
         cart=session.cart,
         ref=session.ref,
     )
+
+
+def _age(age_ms: float) -> timedelta:
+    """Return how old a state is; a clock that was set back meanwhile says less than nothing."""
+    return timedelta(milliseconds=min(max(age_ms, 0), 1e12))
 
 
 def _email(text: str | None) -> str | None:
@@ -205,17 +224,6 @@ def _consent(said: ConsentState | Consent | None) -> Consent | None:
     return Consent(state=said) if isinstance(said, ConsentState) else said
 
 
-def _kx(text: str | None) -> str | None:
-    """Return Klaviyo's id of the browser, or ``None`` where it is none.
-
-    It comes from a cookie or a link, and anybody may write those: the rest still counts.
-    """
-    return text if text and _KX.fullmatch(text) else None
-
-
-_KX = re.compile(r"[!-~]{1,512}")
-
-
 def _checkout_url(url: str | None, origins: tuple[str, ...]) -> str | None:
     """Return *url* where it leads to a listed origin: it ends up behind a button in a mail.
 
@@ -223,21 +231,13 @@ def _checkout_url(url: str | None, origins: tuple[str, ...]) -> str | None:
     """
     if url is None or not _URL.fullmatch(url) or "://".join(_origin(url)) not in origins:
         return None
-    for shorter in (_without_kx(url), url.partition("#")[0].partition("?")[0]):
+    for shorter in (kx.without(url), url.partition("#")[0].partition("?")[0]):
         if len(shorter) <= _LONGEST_URL:
             return shorter
     return None
 
 
 _LONGEST_URL = 4_000
-
-
-def _without_kx(url: str) -> str:
-    """Return *url* without Klaviyo's id: whoever followed it would be taken for this shopper."""
-    page, hash_mark, place = url.partition("#")
-    path, mark, query = page.partition("?")
-    others = [part for part in query.split("&") if unquote(part.partition("=")[0]) != "_kx"]
-    return path + (mark if others else "") + "&".join(others) + hash_mark + place
 
 
 # What a browser leaves in an address that it has parsed.

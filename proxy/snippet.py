@@ -1,24 +1,52 @@
-"""Snippet: the script for the shop's pages, the name of its content, and the tag that loads it."""
+"""Snippet: a script for the shop's pages, the name of its content, and the tag that loads it."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256, sha384
+from pathlib import Path
 
 from markupsafe import Markup
 
 from proxy import assets
 
+# The best first.
+_SUFFIXES = {"br": ".br", "gzip": ".gz"}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snippet:
-    """The script as it is served: ``checkout.js``, or ``checkout.<version>.js`` for good."""
+    """One script as it is served: as ``<name>.js``, or as ``<name>.<version>.js`` for good.
 
+    ``compressed`` is the same content by the name of its encoding, the best first.
+    """
+
+    name: str
     content: bytes = field(repr=False)
+    compressed: Mapping[str, bytes] = field(repr=False, default_factory=dict)
 
     @classmethod
-    def shipped(cls) -> "Snippet":
-        """Return the one that comes with this proxy."""
-        return cls((assets.folder("static") / "checkout.js").read_bytes())
+    def shipped(cls, name: str = "checkout") -> "Snippet":
+        """Return the one of *name* that comes with this proxy: ``checkout``, ``consent-tcf``, …."""
+        return cls.all_shipped()[name]
+
+    @classmethod
+    def all_shipped(cls) -> dict[str, "Snippet"]:
+        """Return every script that comes with this proxy, by its name."""
+        dist = assets.folder("static") / "dist"
+        names = ("checkout.js", *(path.name for path in sorted(dist.glob("consent-*.js"))))
+        return {Path(name).stem: cls._read(dist / name) for name in names}
+
+    @classmethod
+    def _read(cls, path: Path) -> "Snippet":
+        return cls(
+            name=path.stem,
+            content=path.read_bytes(),
+            compressed={
+                encoding: path.with_name(path.name + suffix).read_bytes()
+                for encoding, suffix in _SUFFIXES.items()
+            },
+        )
 
     @property
     def version(self) -> str:
@@ -36,7 +64,7 @@ class Snippet:
         *data* becomes attributes, such as ``token`` ``data-token``; ``None`` is left out.
         """
         attributes = {
-            "src": f"{base.rstrip('/')}/checkout.{self.version}.js",
+            "src": f"{base.rstrip('/')}/{self.name}.{self.version}.js",
             "integrity": self.integrity,
             # Without it no browser can check what comes from another origin.
             "crossorigin": "anonymous" if "//" in base else None,

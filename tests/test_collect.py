@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from email_validator import EmailNotValidError, validate_email
@@ -24,7 +26,7 @@ from tests.web import ORIGIN, TOKEN_KEY, Answer, Web, served, token
 
 Serve = Callable[..., Web]
 
-SNIPPET = (assets.folder("static") / "checkout.js").read_bytes()
+SNIPPET = (assets.folder("static") / "dist" / "checkout.js").read_bytes()
 VERSION = sha256(SNIPPET).hexdigest()[:16]
 
 
@@ -51,6 +53,11 @@ def serve(fast: str, tmp_path: Path) -> Iterator[Serve]:
 def body(**members: Any) -> str:
     """Return a state as the page writes it, under a token that holds."""
     return json.dumps({"token": token(), **members})
+
+
+def kla_id(exchange_id: object, **more: object) -> str:
+    """Return the value of Klaviyo's cookie, as its script writes it."""
+    return b64encode(json.dumps({"$exchange_id": exchange_id} | more).encode()).decode()
 
 
 def kept(web: Web, **members: Any) -> StatePosted:
@@ -382,7 +389,6 @@ def test_a_body_in_chunks_that_does_not_say_how_large_it_is_cannot_be_larger(
         ("/claimed/value", {"claimed": {"value": "Infinity"}}),
         ("/claimed/value", {"claimed": {"value": "1e15"}}),
         ("/claimed/value", {"claimed": {"value": "1e999999999"}}),
-        ("/age_ms", {"age_ms": -1}),
         ("/age_ms", {"age_ms": "12"}),
         ("/age_ms", {"age_ms": True}),
     ],
@@ -536,6 +542,12 @@ def test_a_state_that_waited_in_the_browser_is_as_old_as_it_says(web: Web) -> No
     assert state.received_at - state.acted_at == timedelta(seconds=90)
 
 
+def test_a_clock_that_was_set_back_costs_no_state(web: Web) -> None:
+    before = datetime.now(UTC)
+
+    assert kept(web, age_ms=-3_600_000).acted_at >= before
+
+
 @pytest.mark.parametrize("age_ms", [86_400_001, 1e12, 1e300])
 def test_no_state_is_older_than_a_token_may_be(web: Web, age_ms: float) -> None:
     state = kept(web, age_ms=age_ms)
@@ -601,6 +613,44 @@ def test_a_link_that_is_too_long_is_cut_at_its_query(web: Web) -> None:
 
 def test_a_link_that_is_too_long_without_its_query_is_dropped(web: Web) -> None:
     assert kept(web, checkout_url=f"{ORIGIN}/{'c' * 4_000}?q").checkout_url is None
+
+
+@pytest.mark.parametrize(
+    ("members", "kx"),
+    [
+        ({"checkout_url": f"{ORIGIN}/c?step=2&_kx=abc.SITE%3D"}, "abc.SITE="),
+        (
+            {"checkout_url": f"{ORIGIN}/c?_kx=link", "kx": "said", "kla_id": kla_id("cookie")},
+            "link",
+        ),
+        ({"checkout_url": f"{ORIGIN}/c?_kx=", "kx": "said", "kla_id": kla_id("cookie")}, "said"),
+        ({"checkout_url": "https://elsewhere.example/?_kx=link"}, "link"),
+        ({"kx": "", "kla_id": kla_id("cookie")}, "cookie"),
+        ({"kla_id": kla_id("aBc_-1.XyZ").rstrip("=")}, "aBc_-1.XyZ"),
+        ({"kla_id": kla_id("aBc_-1.XyZ").replace("=", "%3D")}, "aBc_-1.XyZ"),
+        ({"kla_id": quote(b64encode(quote('{"$exchange_id": "a.b"}').encode()))}, "a.b"),
+        ({"kla_id": kla_id("a.b", **{"$referrer": {"first_page": "/?q=%22%E0%A4%A"}})}, "a.b"),
+    ],
+)
+def test_klaviyos_id_comes_from_the_link_the_page_or_the_cookie(
+    web: Web, members: dict[str, str], kx: str
+) -> None:
+    assert kept(web, **members).kx == kx
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        *("", "true", "%E0%A4%A", "!!!", "\x00", "=", "a", "é", "ñ" * 1_000),
+        *map(kla_id, (None, 7, [1], {"toString": 1}, "with a space", "é", "x" * 600)),
+        *(b64encode(each).decode() for each in (b"null", b"[1]", b'"a"', b"{", b"\xff", b"%ff")),
+        b64encode(b"[" * 4_000).decode(),
+    ],
+)
+def test_a_hostile_cookie_of_klaviyos_name_says_nothing(web: Web, cookie: str) -> None:
+    state = kept(web, kla_id=cookie, email="jane@shop-demo.io")
+
+    assert (state.kx, state.email) == (None, "jane@shop-demo.io")
 
 
 @pytest.mark.parametrize("kx", ["", "a b", "é", "k" * 513, "a\n"])
@@ -865,6 +915,51 @@ def test_the_snippet_under_its_version_never_changes(web: Web) -> None:
 
     assert (answer.status, answer.body) == (200, SNIPPET)
     assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip", "gzip"),
+        ("br;q=0, gzip;q=0.5", "gzip"),
+        ("identity", None),
+        ("deflate", None),
+    ],
+)
+def test_the_snippet_comes_compressed_as_the_browser_likes_it(
+    web: Web, accepted: str, encoding: str | None
+) -> None:
+    answer = web.ask("GET", "/co/checkout.js", Accept_Encoding=accepted)
+
+    suffix = {"br": ".br", "gzip": ".gz"}.get(encoding or "", "")
+    expected = assets.folder("static") / "dist" / f"checkout.js{suffix}"
+    assert (answer.status, answer.body) == (200, expected.read_bytes())
+    assert answer.headers.get("Content-Encoding") == encoding
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    again = web.ask(
+        "GET",
+        "/co/checkout.js",
+        Accept_Encoding=accepted,
+        If_None_Match=answer.headers["ETag"],
+    )
+    assert again.status == 304
+
+
+@pytest.mark.parametrize("tool", ["cookiebot", "google", "onetrust", "shopify", "tcf"])
+def test_the_consent_tools_scripts_are_served_too(web: Web, tool: str) -> None:
+    answer = web.ask("GET", f"/co/consent-{tool}.js")
+
+    assert answer.status == 200
+    assert b"checkoutProxy" in answer.body
+
+
+def test_a_script_that_is_none_is_not_there(web: Web) -> None:
+    for path in ("/co/nothing.js", "/co/nothing.0123456789abcdef.js", "/co/index.js"):
+        answer = web.ask("GET", path)
+
+        assert answer.status == 404
+        assert answer.json()["detail"].startswith("The scripts here are checkout, consent-")
 
 
 def test_another_version_of_the_snippet_is_not_there(web: Web) -> None:

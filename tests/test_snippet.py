@@ -8,7 +8,7 @@ import pytest
 from proxy.snippet import Snippet
 from tests.web import Web, served
 
-SNIPPET = Snippet(b"alert()")
+SNIPPET = Snippet(name="checkout", content=b"alert()")
 
 
 def test_the_tag_names_the_content_and_its_hash() -> None:
