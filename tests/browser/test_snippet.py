@@ -38,7 +38,7 @@ def context(one_context: BrowserContext) -> BrowserContext:
 def page(context: BrowserContext, host: Host) -> Iterator[Page]:
     """Return a page of the test's own, for whose host nothing is stored."""
     page = context.new_page()
-    everything = {"origin": f"http://127.0.0.1:{host.port}", "storageTypes": "all"}
+    everything = {"origin": host.url, "storageTypes": "all"}
     context.new_cdp_session(page).send("Storage.clearDataForOrigin", everything)
     yield page
     page.close()
@@ -729,7 +729,7 @@ def test_a_strict_content_security_policy_is_no_hindrance(shop: Shop) -> None:
 
 def test_plain_http_is_no_hindrance(shop: Shop, page: Page) -> None:
     page.goto(
-        f"http://shop.test:{shop.host.port}" + shop.publish(email="jane@shop-demo.io"),
+        shop.host.insecure_url + shop.publish(email="jane@shop-demo.io"),
     )
 
     assert page.evaluate("isSecureContext") is False
