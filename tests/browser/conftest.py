@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wsgi import ClosingIterator
@@ -26,7 +26,7 @@ from proxy.facts import Customer, StatePosted
 from proxy.store import Store
 from proxy.tokens import Session, Tokens
 from tests.actors import SHOP_KEY
-from tests.running import Nginx, Proxy
+from tests.running import ROOT, Nginx, Proxy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -105,7 +105,11 @@ class Host:
         return self._page(environ, start_response)
 
     def _page(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Body:
-        html, headers = self.pages.get(environ["PATH_INFO"], ("<!doctype html>", []))
+        path = environ["PATH_INFO"]
+        if path.startswith("/dist/"):  # What a shop's own build would have taken in.
+            start_response("200 OK", [("Content-Type", "text/javascript; charset=utf-8")])
+            return [(ROOT / f"static{path}").read_bytes()]
+        html, headers = self.pages.get(path, ("<!doctype html>", []))
         start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), *headers])
         return [html.encode()]
 
@@ -186,6 +190,15 @@ class Shop:
             list((headers or {}).items()),
         )
         return path
+
+    def run(self, script: str, html: str = "") -> None:
+        """Have the shopper open a page of *html* with *script*, a module that may import ours."""
+        path = f"/checkout/{next(_NUMBERS)}"
+        self.host.pages[path] = (
+            f'<!doctype html><title>Checkout</title>{html}<script type="module">{script}</script>',
+            [],
+        )
+        self.page.goto(self.url + path)
 
     def open(self, html: str = "", *, query: str = "", **more: Any) -> None:
         """Have the shopper open a page as :meth:`publish` makes it."""
@@ -286,6 +299,37 @@ def browser_type_launch_args() -> dict[str, Any]:
             "--host-resolver-rules=MAP shop.test 127.0.0.1",
         ],
     }
+
+
+def enter(page: Page, label: str, text: str) -> None:
+    """Type *text* key by key over what stands in the field, and go on to the next."""
+    page.get_by_label(label).press("Control+a")
+    page.get_by_label(label).press_sequentially(text)
+    page.keyboard.press("Tab")
+
+
+@pytest.fixture(scope="module")
+def one_context(browser: Browser) -> Iterator[BrowserContext]:
+    """Serve many tests: a new context costs more than most of them."""
+    context = browser.new_context()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def context(one_context: BrowserContext) -> BrowserContext:
+    one_context.clear_cookies()
+    return one_context
+
+
+@pytest.fixture
+def page(context: BrowserContext, host: Host) -> Iterator[Page]:
+    """Return a page of the test's own, for whose host nothing is stored."""
+    page = context.new_page()
+    everything = {"origin": host.url, "storageTypes": "all"}
+    context.new_cdp_session(page).send("Storage.clearDataForOrigin", everything)
+    yield page
+    page.close()
 
 
 @pytest.fixture

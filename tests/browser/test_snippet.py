@@ -3,52 +3,20 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 
 from proxy.facts import Consent, ConsentState
 from tests.actors import until
-from tests.browser.conftest import Host, Shop
+from tests.browser.conftest import Host, Shop, enter
 
 EMAIL = '<label>E-mail <input type="email" name="email"></label> <button>Next</button>'
 PHONE = '<label>Phone <input type="tel" name="phone"></label> <button>Next</button>'
 
 GPC = "Object.defineProperty(navigator, 'globalPrivacyControl', { value: true })"
-
-
-@pytest.fixture(scope="module")
-def one_context(browser: Browser) -> Iterator[BrowserContext]:
-    """Serve many tests: a new context costs more than most of them."""
-    context = browser.new_context()
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def context(one_context: BrowserContext) -> BrowserContext:
-    one_context.clear_cookies()
-    return one_context
-
-
-@pytest.fixture
-def page(context: BrowserContext, host: Host) -> Iterator[Page]:
-    """Return a page of the test's own, for whose host nothing is stored."""
-    page = context.new_page()
-    everything = {"origin": host.url, "storageTypes": "all"}
-    context.new_cdp_session(page).send("Storage.clearDataForOrigin", everything)
-    yield page
-    page.close()
-
-
-def enter(page: Page, label: str, text: str) -> None:
-    """Type *text* key by key over what stands in the field, and go on to the next."""
-    page.get_by_label(label).press("Control+a")
-    page.get_by_label(label).press_sequentially(text)
-    page.keyboard.press("Tab")
 
 
 def kla_id(value: object) -> str:
