@@ -20,7 +20,7 @@ from proxy.checkouts import Status, public_id
 from proxy.errors import Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
-from proxy.snippet import Snippet
+from proxy.snippet import Snippet, consent_tools
 from proxy.standing import Standing
 from proxy.store import Inbox, Store
 from proxy.tokens import Session, Tokens
@@ -162,15 +162,28 @@ def token(cart_id: str, ref: str | None, **customer: str | None) -> None:
 @click.option("--consent", help="What holds until the page says otherwise: required, say.")
 @click.option("--email-field", help="CSS selector, where the usual fields are not meant.")
 @click.option("--phone-number-field", help="CSS selector, likewise.")
+@click.option("--consent-tool", type=click.Choice(consent_tools()), help="Whose answer counts.")
+@click.option("--nonce", help="That of your content security policy, or its place: {{ nonce }}")
 @click.option("--debug", is_flag=True, help="Tell the browser's console what happens.")
-def tag(token: str, base: str | None, *, debug: bool, **data: str | None) -> None:
+def tag(
+    token: str,
+    base: str | None,
+    consent_tool: str | None,
+    nonce: str | None,
+    *,
+    debug: bool,
+    **data: str | None,
+) -> None:
     """Print the tag for the shop's pages, with TOKEN or a place for it in your template.
 
     It names the snippet of this very version, with its integrity hash: print it again after an
     upgrade.
     """
     base = base or Settings.read(os.environ).prefix
-    click.echo(Snippet.shipped().tag(base, token=token, debug="" if debug else None, **data))
+    data = {"token": token, "debug": "" if debug else None} | data
+    click.echo(Snippet.shipped().tag(base, nonce=nonce, **data))
+    if consent_tool:
+        click.echo(Snippet.shipped(f"consent-{consent_tool}").tag(base, nonce=nonce))
 
 
 # -- looking, and mending ----------------------------------------------------------------

@@ -33,9 +33,9 @@ class Snippet:
     @classmethod
     def all_shipped(cls) -> dict[str, "Snippet"]:
         """Return every script that comes with this proxy, by its name."""
-        dist = assets.folder("static") / "dist"
-        names = ("checkout.js", *(path.name for path in sorted(dist.glob("consent-*.js"))))
-        return {Path(name).stem: cls._read(dist / name) for name in names}
+        dist = _dist()
+        names = ("checkout", *(f"consent-{tool}" for tool in consent_tools()))
+        return {name: cls._read(dist / f"{name}.js") for name in names}
 
     @classmethod
     def _read(cls, path: Path) -> "Snippet":
@@ -58,16 +58,18 @@ class Snippet:
         """What a browser compares with what it has loaded (W3C, Subresource Integrity)."""
         return f"sha384-{b64encode(sha384(self.content).digest()).decode()}"
 
-    def tag(self, base: str = "/co", **data: str | None) -> Markup:
+    def tag(self, base: str = "/co", *, nonce: str | None = None, **data: str | None) -> Markup:
         """Return the tag that loads it from the proxy at *base*, a path or an URL.
 
-        *data* becomes attributes, such as ``token`` ``data-token``; ``None`` is left out.
+        *nonce* is that of the page's content security policy. *data* becomes attributes, such as
+        ``token`` ``data-token``; ``None`` is left out.
         """
         attributes = {
             "src": f"{base.rstrip('/')}/{self.name}.{self.version}.js",
             "integrity": self.integrity,
             # Without it no browser can check what comes from another origin.
             "crossorigin": "anonymous" if "//" in base else None,
+            "nonce": nonce,
             **{f"data-{name}": value for name, value in data.items()},
         }
         given = (
@@ -76,3 +78,12 @@ class Snippet:
             if value is not None
         )
         return Markup("<script defer{}></script>").format(Markup("").join(given))
+
+
+def consent_tools() -> list[str]:
+    """Return the names of the consent tools that a script of ours listens to."""
+    return sorted(path.stem.removeprefix("consent-") for path in _dist().glob("consent-*.js"))
+
+
+def _dist() -> Path:
+    return assets.folder("static") / "dist"

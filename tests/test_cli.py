@@ -124,6 +124,14 @@ def test_the_tag_is_printed_with_a_place_for_the_token() -> None:
     )
 
 
+def test_a_tag_for_a_strict_policy_and_a_consent_tool_is_printed() -> None:
+    printed = run("tag", "--consent-tool", "tcf", "--nonce", "{{ nonce }}").stdout.splitlines()
+
+    names = [tag.partition('src="/co/')[2].partition(".")[0] for tag in printed]
+    assert names == ["checkout", "consent-tcf"]
+    assert all(' nonce="{{ nonce }}"' in tag for tag in printed)
+
+
 @pytest.mark.parametrize("cart_id", ["", "two words", "c" * 256])
 def test_no_token_is_printed_that_the_proxy_would_refuse(store: Path, cart_id: str) -> None:
     refused = run("token", cart_id, **environment(store, "http://127.0.0.1:1"))
