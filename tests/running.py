@@ -19,6 +19,8 @@ import requests
 
 ROOT = Path(__file__).parent.parent
 HOST = "shop.example.com"
+# The development environment's own.
+NODE = Path(sys.executable).with_name("node")
 
 # A busy machine starts an interpreter in seconds, an idle one in a fraction.
 _PATIENCE = 30.0

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tomllib
 from base64 import b64encode
 from hashlib import sha384
@@ -15,11 +14,10 @@ from typing import Any
 import pytest
 
 from proxy.snippet import Snippet
-from tests.running import ROOT
+from tests.running import NODE, ROOT
 
 STATIC = ROOT / "static"
 DIST = STATIC / "dist"
-BIN = Path(sys.executable).parent
 
 # In bytes, compressed with Brotli. They may only go down.
 MOST = {"checkout.js": 1_200, "index.js": 1_200}
@@ -28,9 +26,9 @@ MOST_OF_A_CONSENT_TOOL = 330
 
 def npm(*command: str, cwd: Path) -> str:
     """Return what npm says, the one that the development environment brings."""
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    path = f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [BIN / "npm", "--no-audit", "--no-fund", "--silent", *command],
+        [NODE.with_name("npm"), "--no-audit", "--no-fund", "--silent", *command],
         cwd=cwd,
         env=os.environ | {"PATH": path},
         capture_output=True,
@@ -181,7 +179,7 @@ def test_on_a_server_it_does_nothing(consumer: Path) -> None:
     (consumer / "server.js").write_text(ON_A_SERVER)
 
     done = subprocess.run(
-        [BIN / "node", "server.js"], cwd=consumer, capture_output=True, text=True, timeout=60
+        [NODE, "server.js"], cwd=consumer, capture_output=True, text=True, timeout=60
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "asked 0\n", "")

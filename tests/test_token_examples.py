@@ -22,6 +22,7 @@ from proxy import shop
 from proxy.errors import Unauthorized
 from proxy.facts import Fact
 from proxy.tokens import Session, Tokens
+from tests.running import NODE
 
 _HERE = Path(__file__).parent
 _DOCUMENT = (_HERE.parent / "docs" / "tokens.md").read_text(encoding="utf-8")
@@ -60,7 +61,7 @@ _LANGUAGES = {
         harness="import sys; print(checkout_token(*json.load(sys.stdin.buffer)))",
     ),
     "js": Language(
-        interpreter="node",
+        interpreter=str(NODE),
         suffix=".mjs",
         harness='import { readFileSync } from "node:fs";'
         "console.log(checkoutToken(...JSON.parse(readFileSync(0))));",
