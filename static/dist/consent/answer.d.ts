@@ -11,11 +11,11 @@ export type Push = import("../checkout.js").Checkout["push"];
  *
  * @param {Push} push
  * @param {string} source the tool's name
- * @param {boolean} isGranted
+ * @param {boolean} granted what is not `true` itself is no yes
  * @param {string} evidence the tool's own record of it
  * @param {boolean} [isAnswer] false where nobody was asked
  */
-export declare function answer(push: Push, source: string, isGranted: boolean, evidence: string, isAnswer?: boolean): void;
+export declare function answer(push: Push, source: string, granted: boolean, evidence: string, isAnswer?: boolean): void;
 /**
  * Return *act* as one that breaks nobody's page: consent tools call it from within their own code.
  *

@@ -11,13 +11,15 @@
  *
  * @param {Push} push
  * @param {string} source the tool's name
- * @param {boolean} isGranted
+ * @param {boolean} granted what is not `true` itself is no yes
  * @param {string} evidence the tool's own record of it
  * @param {boolean} [isAnswer] false where nobody was asked
  */
-export function answer(push, source, isGranted, evidence, isAnswer = true) {
-  if (!isAnswer && navigator.globalPrivacyControl) return;
-  push({ consent: { state: isGranted ? "granted" : "denied", source, evidence } });
+export function answer(push, source, granted, evidence, isAnswer = true) {
+  const isGranted = granted === true;
+  if (isAnswer || (isGranted && !navigator.globalPrivacyControl)) {
+    push({ consent: { state: isGranted ? "granted" : "denied", source, evidence: `${evidence}` } });
+  }
 }
 
 /**
