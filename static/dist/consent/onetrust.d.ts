@@ -1,12 +1,12 @@
 /**
- * Pass on what the shopper tells OneTrust about one group of cookies, "targeting" by default.
+ * Pass on what the shopper tells OneTrust about one `group` of cookies, "targeting" by default.
  *
- * Source: developer.onetrust.com, "Web CMP Events Guide". A group can be active before anybody was
- * asked, where the shop's rule for the region says so.
+ * Source: developer.onetrust.com, "Web CMP Events Guide" and "Web CMP JavaScript Methods". A group
+ * can be active before anybody was asked, and after the banner was closed without an answer, where
+ * the shop's rule for the region says so: an active group is an answer under the rule "opt-in" alone.
  *
- * @param {import("./answer.js").Push} push
- * @param {{ group?: string }} [options]
+ * @type {(push: import("./answer.js").Push, options?: { group?: string }) => void}
  */
-export declare function watch(push: import("./answer.js").Push, { group }?: {
+export declare const watch: (push: import("./answer.js").Push, options?: {
     group?: string;
-}): void;
+}) => void;

@@ -1,20 +1,22 @@
 import { answer, quietly } from "./answer.js";
 
 /**
- * Pass on what the shopper tells OneTrust about one group of cookies, "targeting" by default.
+ * Pass on what the shopper tells OneTrust about one `group` of cookies, "targeting" by default.
  *
- * Source: developer.onetrust.com, "Web CMP Events Guide". A group can be active before anybody was
- * asked, where the shop's rule for the region says so.
+ * Source: developer.onetrust.com, "Web CMP Events Guide" and "Web CMP JavaScript Methods". A group
+ * can be active before anybody was asked, and after the banner was closed without an answer, where
+ * the shop's rule for the region says so: an active group is an answer under the rule "opt-in" alone.
  *
- * @param {import("./answer.js").Push} push
- * @param {{ group?: string }} [options]
+ * @type {(push: import("./answer.js").Push, options?: { group?: string }) => void}
  */
-export function watch(push, { group = "C0004" } = {}) {
+export const watch = quietly((push, { group = "C0004" } = {}) => {
   const tell = quietly(() => {
-    const groups = window.OnetrustActiveGroups, isAnswer = window.OneTrust.IsAlertBoxClosed();
+    const { OneTrust, OnetrustActiveGroups: groups } = window;
     const isGranted = groups.split(",").includes(group);
-    if (isGranted || isAnswer) answer(push, "OneTrust", isGranted, groups, isAnswer);
+    const isAnswer = OneTrust.IsAlertBoxClosed() &&
+      (!isGranted || OneTrust.GetDomainData().ConsentModel.Name === "opt-in");
+    answer(push, "OneTrust", isGranted, groups, isAnswer);
   });
   addEventListener("OneTrustGroupsUpdated", tell);
   tell();
-}
+});
