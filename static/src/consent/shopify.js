@@ -3,19 +3,21 @@ import { answer, quietly } from "./answer.js";
 /**
  * Pass on what the shopper tells Shopify's privacy banner about marketing.
  *
- * Source: shopify.dev, "Customer Privacy API". Where the law of the region asks for no consent,
- * marketing is allowed before anybody was asked.
+ * Source: shopify.dev, "Customer Privacy API" and, for a shop on Hydrogen, which loads it by itself,
+ * "useCustomerPrivacy". Where the law of the region asks for no consent, marketing is allowed before
+ * anybody was asked.
  *
- * @param {import("./answer.js").Push} push
+ * @type {(push: import("./answer.js").Push) => void}
  */
-export function watch(push) {
+export const watch = quietly((push) => {
   const tell = quietly(() => {
     const privacy = window.Shopify.customerPrivacy, { marketing } = privacy.currentVisitorConsent();
-    const isGranted = privacy.marketingAllowed(), isAnswer = marketing === "yes" || marketing === "no";
-    if (isGranted || isAnswer) answer(push, "Shopify", isGranted, `marketing=${marketing}`, isAnswer);
+    const isAllowed = marketing !== "no" && privacy.marketingAllowed();
+    answer(push, "Shopify", isAllowed, `marketing=${marketing}`, /^(yes|no)$/.test(marketing));
   });
-  document.addEventListener("visitorConsentCollected", tell);
-  quietly(() => {
-    window.Shopify.loadFeatures([{ name: "consent-tracking-api", version: "0.1" }], tell);
-  })();
-}
+  for (const event of ["visitorConsentCollected", "shopifyCustomerPrivacyApiLoaded"]) {
+    document.addEventListener(event, tell);
+  }
+  tell();
+  window.Shopify.loadFeatures([{ name: "consent-tracking-api", version: "0.1" }], tell);
+});
