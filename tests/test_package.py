@@ -134,12 +134,15 @@ TSCONFIG = {
 }
 ON_A_SERVER = """
 import { createCheckout } from "checkout-proxy";
-import { watch } from "checkout-proxy/consent/google";
 process.on("uncaughtException", (error) => { console.error(error); process.exit(1); });
 const asked = [];
 const token = async () => asked.push(1);
 const checkout = createCheckout({ url: "/co/state", token, email: "a@b.co" });
 checkout.push({ first_name: "Jane" });
+for (const tool of ["cookiebot", "google", "onetrust", "shopify", "tcf"]) {
+  const { watch } = await import("checkout-proxy/consent/" + tool);
+  watch(checkout.push);
+}
 checkout.flush();
 checkout.destroy();
 setTimeout(() => { console.log("asked", asked.length); }, 1_500);
