@@ -36,6 +36,9 @@ _NUMBERS = count(1)
 
 KEY = "a-key-of-this-test-suite"
 
+# For `add_init_script`: the browser says so itself.
+GPC = "Object.defineProperty(navigator, 'globalPrivacyControl', { value: true })"
+
 Body = list[bytes]
 
 
@@ -111,7 +114,8 @@ class Host:
             start_response("200 OK", [("Content-Type", "text/javascript; charset=utf-8")])
             return [(ROOT / f"static{path}").read_bytes()]
         html, headers = self.pages.get(path, ("<!doctype html>", []))
-        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), *headers])
+        all_headers = {"Content-Type": "text/html; charset=utf-8"} | dict(headers)
+        start_response("200 OK", list(all_headers.items()))
         return [html.encode()]
 
     def _state(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Any:

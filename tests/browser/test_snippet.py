@@ -11,12 +11,11 @@ from playwright.sync_api import BrowserContext, Page
 
 from proxy.facts import Consent, ConsentState
 from tests.actors import until
-from tests.browser.conftest import Host, Shop, enter
+from tests.browser.conftest import GPC, Host, Shop, enter
 
 EMAIL = '<label>E-mail <input type="email" name="email"></label> <button>Next</button>'
 PHONE = '<label>Phone <input type="tel" name="phone"></label> <button>Next</button>'
 
-GPC = "Object.defineProperty(navigator, 'globalPrivacyControl', { value: true })"
 
 
 def kla_id(value: object) -> str:
