@@ -17,7 +17,6 @@ EMAIL = '<label>E-mail <input type="email" name="email"></label> <button>Next</b
 PHONE = '<label>Phone <input type="tel" name="phone"></label> <button>Next</button>'
 
 
-
 def kla_id(value: object) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
 
