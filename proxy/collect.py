@@ -67,6 +67,7 @@ class Head:
     origin: str | None
     media_type: str
     gpc: bool
+    languages: str
 
 
 # What a view returns once the state is kept.
@@ -83,7 +84,7 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
     posted = door.parsed(_DECODER, read())
     now = surface.now()
     session = surface.tokens.read(posted.token, now)
-    surface.append(_fact(surface, posted, session, now, gpc=head.gpc))
+    surface.append(_fact(surface, posted, session, now, head))
 
 
 def blueprint(surface: Surface, prefix: str) -> Blueprint:
@@ -97,6 +98,7 @@ def blueprint(surface: Surface, prefix: str) -> Blueprint:
             origin=request.headers.get("Origin"),
             media_type=request.mimetype,
             gpc=request.headers.get("Sec-GPC") == "1",
+            languages=request.headers.get("Accept-Language", ""),
         )
         keep(surface, head, lambda: door.read(request.environ, MAX_BYTES))
         return ACCEPTED
@@ -162,7 +164,7 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _fact(
-    surface: Surface, posted: Posted, session: Session, now: datetime, *, gpc: bool
+    surface: Surface, posted: Posted, session: Session, now: datetime, head: Head
 ) -> StatePosted:
     return StatePosted(
         id=posted.id or uuid4().hex,
@@ -176,9 +178,9 @@ def _fact(
         last_name=posted.last_name or None,
         kx=kx.in_address(posted.checkout_url) or kx.valid(posted.kx) or kx.in_cookie(posted.kla_id),
         consent=_consent(posted.consent),
-        gpc=gpc,
+        gpc=head.gpc,
         checkout_url=_checkout_url(posted.checkout_url, surface.origins),
-        locale=_locale(posted.locale),
+        locale=_locale(posted.locale) or _locale(_first(head.languages)),
         claimed=_claim(posted.claimed),
         customer=session.customer,
         cart=session.cart,
@@ -242,6 +244,11 @@ _LONGEST_URL = 4_000
 
 # What a browser leaves in an address that it has parsed.
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+
+
+def _first(languages: str) -> str:
+    """Return the language that a browser puts first."""
+    return languages.partition(",")[0].partition(";")[0].strip()
 
 
 def _locale(text: str | None) -> str | None:

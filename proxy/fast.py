@@ -97,6 +97,7 @@ def _head(environ: "WSGIEnvironment") -> Head:
         origin=environ.get("HTTP_ORIGIN"),
         media_type=_MEDIA_TYPES[environ["CONTENT_TYPE"]],
         gpc=environ.get("HTTP_SEC_GPC") == "1",
+        languages=environ.get("HTTP_ACCEPT_LANGUAGE", ""),
     )
 
 

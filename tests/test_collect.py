@@ -722,6 +722,22 @@ def test_a_language_tag_is_kept(web: Web, locale: str) -> None:
     assert kept(web, locale=locale).locale == locale
 
 
+@pytest.mark.parametrize(
+    ("languages", "locale"),
+    [("de-AT,de;q=0.9,en;q=0.8", "de-AT"), ("fr;q=0.5", "fr"), ("*", None), ("../x", None)],
+)
+def test_the_browsers_first_language_does_where_the_page_says_none(
+    web: Web, languages: str, locale: str | None
+) -> None:
+    web = web.from_now_on()
+
+    assert web.post_state(body(), Accept_Language=languages).status == 202
+    assert web.post_state(body(locale="it"), Accept_Language=languages).status == 202
+
+    states = [fact for fact in web.facts() if isinstance(fact, StatePosted)]
+    assert [state.locale for state in states] == [locale, "it"]
+
+
 @pytest.mark.parametrize("locale", ["", "d", "German", "de-", "de AT", "../de", "дё"])
 def test_what_is_no_language_tag_is_dropped(web: Web, locale: str) -> None:
     assert kept(web, locale=locale).locale is None

@@ -31,7 +31,7 @@ export type State = {
      */
     checkout_url?: string;
     /**
-     * a language tag such as `de-AT`, else the document's language
+     * a language tag such as `de-AT`, else the browser's own
      */
     locale?: string;
     /**

@@ -19,7 +19,7 @@
  * @property {string} [kx] Klaviyo's `_kx`, where it is not in the page's address or in its cookie
  * @property {string | Consent} [consent] `"granted"` or `"denied"`; with any other word it waits
  * @property {string} [checkout_url] the way back to this checkout, else the page's own address
- * @property {string} [locale] a language tag such as `de-AT`, else the document's language
+ * @property {string} [locale] a language tag such as `de-AT`, else the browser's own
  * @property {{ value: number | string, currency?: string }} [claimed] the total that the page
  *   shows: compared, never sent
  * @property {string} [email_field] a CSS selector, where the e-mail field is not found by itself
@@ -45,8 +45,8 @@ const SLOT = "checkout-proxy";
 // needs its plus: the proxy can use no other, and card numbers are typed into such fields too.
 /** @type {[keyof State, string, RegExp][]} */
 const FIELDS = [
-  ["email", "email", /^\s*\S+@\S+\.\S\S+\s*$/],
-  ["phone_number", "tel", /^\s*\+[\d\s()./-]{7,}$/],
+  ["email", "email", /^\S+@\S+\.\S\S+\s*$/],
+  ["phone_number", "tel", /^\+[\d\s()./-]{7,}$/],
 ];
 
 /**
@@ -65,6 +65,8 @@ export function createCheckout(first, signal, renew) {
   let parked = 0;
   /** @type {number} */
   let acted;
+  /** @type {string} */
+  let place;
   /** @type {ReturnType<typeof setTimeout>} */
   let pause;
   /** @type {ReturnType<typeof setTimeout>} */
@@ -82,6 +84,7 @@ export function createCheckout(first, signal, renew) {
       if (patch[name] != null && state[name] !== patch[name]) {
         state[name] = patch[name];
         acted = Date.now();
+        place = location.href; // Not when it is sent: by then this may be the page of the order.
       }
     }
   });
@@ -104,7 +107,7 @@ export function createCheckout(first, signal, renew) {
   });
 
   const watch = quietly((root) => {
-    for (const type of "pagehide focusout visibilitychange submit focusin online change".split(" ")) {
+    for (const type of "visibilitychange online focusout change focusin submit pagehide".split(" ")) {
       // Capturing: a page that stops its own events does not stop them here.
       (root || window).addEventListener(type, handle, { capture: true, signal });
     }
@@ -126,7 +129,7 @@ export function createCheckout(first, signal, renew) {
   function verdict() {
     const consent = state.consent ?? parked.consent;
     return !state.token ? "no token"
-      : navigator.webdriver || document.prerendering ? "no visit"
+      : navigator.webdriver || document.prerendering ? "no user"
       : cookie(/__kla_off=(true)/) ? "denied"
       : consent?.state ?? consent ?? (navigator.globalPrivacyControl ? "GPC" : "granted");
   }
@@ -134,17 +137,18 @@ export function createCheckout(first, signal, renew) {
   // -- when it leaves the page --------------------------------------------------------------
 
   const flush = quietly((why) => {
-    for (const field of document.querySelectorAll("input")) {
-      // Somebody is typing here: not a word until the field, or its form, is done.
-      if (why === "submit" || field !== document.activeElement) look(field);
+    if (!signal?.aborted) {
+      for (const field of document.querySelectorAll("input")) {
+        // Somebody is typing here: not a word until the field, or its form, is done.
+        if (why === "submit" || field !== document.activeElement) look(field);
+      }
+      if (!state.token) renew?.(push);
     }
-    if (!state.token) renew?.(push);
     parked ||= quietly(() => JSON.parse(localStorage[SLOT] || 0))() || 0;
     const { token } = state, word = verdict(), isGranted = word === "granted";
     const members = isGranted ? {
       kla_id: cookie(/__kla_id=([^;]*)/),
-      checkout_url: location.href,
-      locale: document.documentElement.lang,
+      checkout_url: place,
       ...state,
     } : { token, consent: word };
     const whole = JSON.stringify(members);

@@ -31,6 +31,9 @@ export function createCheckout(first) {
     life.signal,
     (push) => token().then((/** @type {string} */ token) => push({ token }), () => {}),
   ));
-  checkout.destroy = () => life.abort(checkout.flush());
+  checkout.destroy = () => {
+    life.abort();
+    checkout.flush();
+  };
   return checkout;
 }

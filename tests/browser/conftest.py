@@ -264,7 +264,8 @@ class Shop:
 
     def push(self, **patch: Any) -> None:
         """Have the page say *patch*, and the pause after it go by."""
-        self.page.evaluate("patch => checkoutProxy.push(patch)", patch)
+        name = "(window.checkoutProxy ?? checkout)"
+        self.page.evaluate(f"patch => {name}.push(patch)", patch)
         self.later(seconds=1)
 
     def _let_the_page_finish(self) -> None:
@@ -322,7 +323,7 @@ def enter(page: Page, label: str, text: str) -> None:
 @pytest.fixture(scope="module")
 def one_context(browser: Browser) -> Iterator[BrowserContext]:
     """Serve many tests: a new context costs more than most of them."""
-    context = browser.new_context()
+    context = browser.new_context(locale="de-AT")
     yield context
     context.close()
 

@@ -52,9 +52,11 @@ def test_a_module_with_the_example_posts(shop: Shop, module: str) -> None:
         "checkout-proxy/consent/": "/dist/consent/",
     }
     script = re.sub(r'"(checkout-proxy/consent/\w+)"', r'"\1.js"', module)
-    shop.host.pages["/checkout-token"] = shop.token(), []
+    token = json.dumps({"token": shop.token()})
+    shop.host.pages["/checkout-token"] = token, [("Content-Type", "application/json")]
     shop.show(
         f'<script type="importmap">{json.dumps({"imports": imports})}</script>'
+        f"<script>const {{ token }} = {token}</script>"
         f'<script type="module">{script}\ncheckout.push({{ consent: "granted" }});</script>'
     )
 

@@ -11,8 +11,8 @@ from playwright.sync_api import Page
 
 from proxy.facts import ConsentState, StatePosted
 from proxy.sandbox import shop as demo_shop
-from tests.running import ROOT, Program, free_port, listens
-from tests.test_package import BIN, npm
+from tests.running import NODE, ROOT, Program, free_port, listens
+from tests.test_package import npm
 from tests.web import Web, token
 
 EXAMPLE = "docs/examples/vite"
@@ -23,7 +23,7 @@ class Preview(Program):
 
     def __init__(self, folder: Path, port: int, *, proxy: str, shop: str) -> None:
         self._port = port
-        vite = (f"{BIN}/node", f"{folder}/node_modules/vite/bin/vite.js", "preview", f"{folder}")
+        vite = (f"{NODE}", f"{folder}/node_modules/vite/bin/vite.js", "preview", f"{folder}")
         where = ("--host", "127.0.0.1", "--port", f"{port}", "--strictPort")
         env = os.environ | {"CHECKOUT_PROXY_URL": proxy, "SHOP_URL": shop}
         super().__init__("vite", *vite, *where, env=env)

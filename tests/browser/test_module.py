@@ -101,6 +101,43 @@ def test_the_end_sends_what_is_new_and_watches_no_longer(shop: Shop, gone: str) 
         until(lambda: "joan" in str(shop.posts[-1].body))
 
 
+NEXT_PAGE = """
+  history.pushState(null, "", "/thanks");
+  document.body.innerHTML = "<input type=email value=account@shop-demo.io>";
+"""
+
+
+def test_what_comes_after_the_checkout_is_not_taken_for_it(shop: Shop) -> None:
+    shop.run(started(shop, shop.token(), first_name="Jane"), EMAIL)
+    assert shop.has_posts(1)
+    at = shop.page.url
+    enter(shop.page, "E-mail", "jane@shop-demo.io")
+    shop.page.evaluate(NEXT_PAGE)
+
+    shop.page.evaluate("checkout.destroy()")
+
+    state = shop.states(2)[1]
+    assert (state.email, state.checkout_url) == ("jane@shop-demo.io", at)
+    shop.assert_silent(posts=2)
+
+
+def test_a_page_that_only_goes_elsewhere_says_nothing_new(shop: Shop) -> None:
+    shop.run(started(shop, shop.token(), email="jane@shop-demo.io"))
+    assert shop.has_posts(1)
+
+    shop.page.evaluate("history.pushState(null, '', '/thanks')")
+    shop.push()
+
+    shop.assert_silent(posts=1)
+
+
+def test_an_end_before_the_beginning_asks_for_no_token(shop: Shop) -> None:
+    shop.run(started(shop, shop.token(), email="jane@shop-demo.io") + "checkout.destroy();")
+
+    shop.assert_silent()
+    assert asked(shop) == 0
+
+
 SHADOW = """
   const root = document.body.appendChild(document.createElement("shop-form"))
     .attachShadow({ mode: "open" });

@@ -92,7 +92,7 @@ def test_a_page_that_knows_nobody_says_that_it_is_there(shop: Shop) -> None:
         shop.open()
 
     assert set(asked.value.post_data_json or {}) == {
-        *("id", "token", "url", "checkout_url", "locale", "at", "tries", "age_ms")
+        *("id", "token", "url", "checkout_url", "at", "tries", "age_ms")
     }
 
 
@@ -623,7 +623,7 @@ def test_a_robot_is_no_shopper(shop: Shop, console: list[str]) -> None:
     shop.open(email="jane@shop-demo.io", debug="")
 
     shop.assert_silent()
-    assert console == ["checkout-proxy no visit: token,consent"]
+    assert console == ["checkout-proxy no user: token,consent"]
 
 
 # -- on somebody else's page -------------------------------------------------------------
@@ -762,10 +762,10 @@ def test_the_debug_switch_tells_what_happens_and_to_whom_not(
         f"checkout-proxy {said}"
         for said in (
             "required: token,consent",
-            "granted: checkout_url,locale,url,token,email,consent,debug",
+            "granted: checkout_url,url,token,email,consent,debug",
             f"sent: {shop.posts[0].id}",
             "answered: 202",
-            "granted: checkout_url,locale,url,token,email,consent,debug,first_name",
+            "granted: checkout_url,url,token,email,consent,debug,first_name",
             f"sent: {shop.posts[1].id}",
         )
     ]

@@ -15,7 +15,6 @@ export default function CheckoutPage() {
       url: "/co/state",
       token,
       consent: "required",
-      checkout_url: location.href, // Else destroy() would take the next page for it.
     });
     checkout.current = made;
     return () => made.destroy();
