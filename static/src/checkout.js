@@ -107,17 +107,17 @@ export function createCheckout(first, signal, renew) {
   });
 
   const watch = quietly((root) => {
-    for (const type of "visibilitychange online focusout change focusin submit pagehide".split(" ")) {
+    for (const type of "pagehide change visibilitychange submit online focusout focusin".split(" ")) {
       // Capturing: a page that stops its own events does not stop them here.
-      (root || window).addEventListener(type, handle, { capture: true, signal });
+      (root || window).addEventListener(type, handle, { signal, capture: true });
     }
   });
 
   const handle = quietly((event) => {
     const field = event.composedPath()[0];
+    push(); // Also of a prerendered page, which is visible a moment before it is a visit.
     if (/^change|focus/.test(event.type)) {
       look(field, event.type === "change");
-      push();
       watch(field.getRootNode()); // Between two fields of one shadow root, nothing leaves it.
     } else flush(event.type);
     if (event.type === "online") send();
@@ -138,14 +138,16 @@ export function createCheckout(first, signal, renew) {
 
   const flush = quietly((why) => {
     if (!signal?.aborted) {
-      for (const field of document.querySelectorAll("input")) {
-        // Somebody is typing here: not a word until the field, or its form, is done.
-        if (why === "submit" || field !== document.activeElement) look(field);
-      }
+      quietly(() => {
+        for (const field of document.querySelectorAll("input")) {
+          // Somebody is typing here: not a word until the field, or its form, is done.
+          if (why === "submit" || field !== document.activeElement) look(field);
+        }
+      })();
       if (!state.token) renew?.(push);
     }
     parked ||= quietly(() => JSON.parse(localStorage[SLOT] || 0))() || 0;
-    const { token } = state, word = verdict(), isGranted = word === "granted";
+    const word = verdict(), { token } = state, isGranted = word === "granted";
     const members = isGranted ? {
       kla_id: cookie(/__kla_id=([^;]*)/),
       checkout_url: place,
@@ -154,7 +156,7 @@ export function createCheckout(first, signal, renew) {
     const whole = JSON.stringify(members);
     say(word + ": " + Object.keys(JSON.parse(whole)));
     // Where nothing was ever sent, there is nothing to take back.
-    if (whole !== latest && (isGranted || (parked && word === "denied"))) {
+    if (whole !== latest && (isGranted || (word === "denied" && parked))) {
       latest = whole;
       keep({
         // What an earlier page of this cart could not send. But for its time and signature, at its
@@ -175,10 +177,10 @@ export function createCheckout(first, signal, renew) {
     if (!(tries < 5 && age_ms < 864e5)) at && keep({});
     else if (["granted", parked.consent].includes(verdict())) {
       keep({ ...parked, tries: tries + 1 });
-      retry = setTimeout(send, 4e3 * 4 ** tries);
+      retry = quietly(setTimeout)(send, 4e3 * 4 ** tries);
       say("sent: " + id);
       // A string goes as text/plain, which needs no preflight; keepalive outlives the page.
-      fetch(state.url, { method: "POST", body: JSON.stringify({ ...parked, age_ms }), keepalive: true })
+      fetch(state.url, { body: JSON.stringify({ ...parked, age_ms }), method: "POST", keepalive: true })
         .then(quietly(({ status }) => {
           say("answered: " + status);
           if (status < 500 && status !== 429 && parked.id === id) keep({});
