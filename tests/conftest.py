@@ -1,8 +1,9 @@
-"""Fixtures: the web half, served; stores of either engine; and what hypothesis may take."""
+"""Fixtures: the web half, served; stores of either engine; figures; what hypothesis may take."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -78,3 +79,30 @@ def database(server: Postgres, tmp_path: Path) -> Store:
 def tables(url: str) -> Tables:
     """Return the tables of :func:`store` as an outsider finds them."""
     return Tables(url)
+
+
+class Figure(Protocol):
+    """What notes a measured *value* beside its *gate*; the run ends with a table of all of them."""
+
+    def __call__(self, name: str, value: str, gate: str) -> None: ...
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """Return a function that has a figure printed at the end of the run."""
+
+    def note(name: str, value: str, gate: str) -> None:
+        record_property("figure", [name, value, gate])
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have noted with :func:`figure`."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    calls = [report for report in reports if getattr(report, "when", "") == "call"]
+    figures = [said for call in calls for key, said in call.user_properties if key == "figure"]
+    if figures:
+        terminalreporter.section("figures")
+    for name, value, gate in figures:
+        terminalreporter.line(f"{name:<40} {value:>12}   gate: {gate}")

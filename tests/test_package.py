@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from proxy.snippet import Snippet
+from tests.conftest import Figure
 from tests.running import NODE, ROOT
 
 STATIC = ROOT / "static"
@@ -72,8 +73,10 @@ def test_what_is_shipped_is_what_the_sources_make(built: Path) -> None:
     assert contents(built / "dist") == contents(DIST)
 
 
-def test_it_is_as_small_as_it_was(manifest: dict[str, Any]) -> None:
+def test_it_is_as_small_as_it_was(manifest: dict[str, Any], figure: Figure) -> None:
     sizes = {name: file["brotli"] for name, file in manifest.items()}
+    for name, size in sizes.items():
+        figure(f"{name}, Brotli", f"{size} bytes", f"{most(name)} bytes")
 
     assert {name: size for name, size in sizes.items() if size > most(name)} == {}
 
