@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 ROUNDS ?= 3
 SECONDS ?= 8
 
-.PHONY: demo test test-slow bench snippet check wheel lowest lock clean help
+.PHONY: demo test test-slow bench reach snippet check wheel lowest lock clean help
 
 demo: .venv/run  ## the whole product, with a demo shop and a stand-in Klaviyo
 	@$(BIN)/checkout-proxy demo --port $(PORT)
@@ -22,6 +22,9 @@ bench: .venv/dev  ## how fast it is beside others; ROUNDS=1 SECONDS=2 for a quic
 	$(BIN)/python -m pytest tests/bench/test_hot_functions.py -p no:randomly -q \
 		--benchmark-enable --benchmark-sort=name --benchmark-columns=min,median,stddev,ops
 	$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS)
+
+reach: .venv/dev browser-and-nginx  ## the snippet's figures against their gates, in five to ten minutes
+	$(BIN)/python -m pytest tests/browser/test_reach.py tests/test_package.py -q -s -p no:randomly
 
 snippet: .venv/dev  ## build static/dist from static/src
 	$(BIN)/npm --prefix static ci --no-audit --no-fund

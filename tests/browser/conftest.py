@@ -305,6 +305,8 @@ def browser_type_launch_args() -> dict[str, Any]:
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            # A context's own ignore_https_errors does not cover what outlives its page.
+            "--ignore-certificate-errors",
             # Else the snippet takes our shopper for the robot it is.
             "--disable-blink-features=AutomationControlled",
             # A name that is not loopback, so that plain http is what it is for a shop: insecure.
