@@ -107,7 +107,7 @@ export function createCheckout(first, signal, renew) {
   });
 
   const watch = quietly((root) => {
-    for (const type of "pagehide change visibilitychange submit online focusout focusin".split(" ")) {
+    for (const type of "submit visibilitychange change pagehide online focusout focusin".split(" ")) {
       // Capturing: a page that stops its own events does not stop them here.
       (root || window).addEventListener(type, handle, { signal, capture: true });
     }
@@ -141,10 +141,10 @@ export function createCheckout(first, signal, renew) {
       quietly(() => {
         for (const field of document.querySelectorAll("input")) {
           // Somebody is typing here: not a word until the field, or its form, is done.
-          if (why === "submit" || field !== document.activeElement) look(field);
+          if (field !== document.activeElement || why === "submit") look(field);
         }
       })();
-      if (!state.token) renew?.(push);
+      if (document && !state.token) renew?.(push); // A server has none, and asks for none.
     }
     parked ||= quietly(() => JSON.parse(localStorage[SLOT] || 0))() || 0;
     const word = verdict(), { token } = state, isGranted = word === "granted";
@@ -163,7 +163,7 @@ export function createCheckout(first, signal, renew) {
         // end, a token says which cart it is.
         ...(isGranted && `${parked.token}`.slice(0, -51) === token.slice(0, -51) && parked),
         ...members,
-        id: "" + Math.random(), // It tells two states of one cart apart, no more.
+        id: Math.random() + "", // It tells two states of one cart apart, no more.
         at: acted,
         tries: 0,
       });
@@ -183,7 +183,7 @@ export function createCheckout(first, signal, renew) {
       fetch(state.url, { body: JSON.stringify({ ...parked, age_ms }), method: "POST", keepalive: true })
         .then(quietly(({ status }) => {
           say("answered: " + status);
-          if (status < 500 && status !== 429 && parked.id === id) keep({});
+          if (parked.id === id && status < 500 && status !== 429) keep({});
           // A second refusal in a row is no matter of the token's age.
           if ((isRefused = !isRefused && status === 401)) renew?.(push);
         }), say);
