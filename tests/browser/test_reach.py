@@ -256,6 +256,8 @@ def test_it_is_evaluated_in_no_time(browser: Browser, site: Site, figure: Figure
     assert median(took) <= 4
 
 
+# Slow, because beside other tests it would measure those.
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [4, 6])
 def test_it_blocks_nothing_on_a_slow_phone(
     browser: Browser, site: Site, figure: Figure, rate: int
