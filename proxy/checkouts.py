@@ -421,6 +421,19 @@ def quarantined(checkout: Checkout, reason: str) -> Checkout:
     return _closed(checkout, Status.QUARANTINED, reason)
 
 
+def cancelled(checkout: Checkout, reason: str) -> Checkout:
+    """Return *checkout* cancelled: there is nothing to be reminded of any more."""
+    return _closed(checkout, Status.CANCELLED, reason)
+
+
+def held_back(checkout: Checkout, reason: str, until: datetime) -> Checkout:
+    """Return *checkout* due at *until* and no patience burnt: what holds it up is not about it."""
+    if checkout.status is not Status.PENDING:
+        return checkout
+    waits = replace(_untroubled(checkout), retry_at=until, reason=reason)
+    return replace(waits, due_at=_due_at(waits))
+
+
 def waiting(checkout: Checkout, reason: str) -> Checkout:
     """Return *checkout* without a due time: it waits until somebody says more."""
     if checkout.status is not Status.PENDING:

@@ -16,8 +16,11 @@ import click
 import msgspec
 
 from proxy import story
+from proxy.carts import shown
+from proxy.carts.cart import Cart
+from proxy.carts.source import CartRef
 from proxy.checkouts import Status, public_id
-from proxy.errors import Misconfigured, Refused, StoreAway
+from proxy.errors import CartError, Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
 from proxy.snippet import Snippet, consent_tools
@@ -184,6 +187,31 @@ def tag(
     click.echo(Snippet.shipped().tag(base, nonce=nonce, **data))
     if consent_tool:
         click.echo(Snippet.shipped(f"consent-{consent_tool}").tag(base, nonce=nonce))
+
+
+@main.command()
+@click.argument("cart_id")
+@click.option("--ref", help="The credential that the token would carry.")
+@click.option("--json", "as_json", is_flag=True, help="As PUT /v1/carts would have it.")
+def cart(cart_id: str, ref: str | None, *, as_json: bool) -> None:
+    """Read CART_ID where the totals come from, and print it as it is understood."""
+    from proxy import work
+
+    settings = Settings.read(os.environ, need=("carts_url", "carts_key"))
+    if settings.carts == "signed":
+        raise click.UsageError("CHECKOUT_PROXY_CARTS=signed: the cart is in the token itself.")
+    pushed = _pushed(cart_id) if settings.carts == "push" else None
+    asked = CartRef(shop=settings.shop, cart_id=cart_id, credential=ref, pushed=pushed)
+    try:
+        reading = work.source(settings).fetch(asked)
+    except CartError as error:
+        raise click.ClickException(f"{type(error).__name__}: {error}") from error
+    click.echo(shown.as_json(cart_id, reading) if as_json else "\n".join(shown.in_words(reading)))
+
+
+def _pushed(cart_id: str) -> Cart | None:
+    with _book() as (settings, book):
+        return book.cart(settings.shop, cart_id)
 
 
 # -- looking, and mending ----------------------------------------------------------------

@@ -10,13 +10,16 @@ from proxy import checkouts, payload
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef, CartSource
 from proxy.checkouts import Checkout, Rules, Trouble, public_id
-from proxy.errors import CartError, CartGone, CartNotReady
+from proxy.errors import CartError, CartGone, CartNotReady, SourceDown, SourceRefused
 from proxy.identity import Profile, identify
 from proxy.latest import value
 from proxy.payload import Event, PropertyNames
 from proxy.store.book import CheckoutKey, checkout_key
 
 logger = logging.getLogger(__name__)
+
+# A shop that refuses us is asked again now and then: somebody may have mended it.
+_REFUSED_WAIT = timedelta(minutes=5)
 
 Apply = Callable[[Checkout], Checkout]
 
@@ -103,23 +106,32 @@ class Enricher:
         ref = CartRef(
             shop=checkout.shop,
             cart_id=checkout.cart_id,
+            credential=value(checkout.latest.ref),
             snapshot=value(checkout.latest.cart),
             pushed=pushed,
         )
         try:
-            cart = self._source.fetch(ref)
+            reading = self._source.fetch(ref)
         except CartError as error:
             return self._cartless(checkout, error)
-        return self._addressed(checkout, cart, in_bulk=in_bulk)
+        if reading.completed:
+            reason = "the shop says that the cart became an order"
+            return _found(checkout, partial(checkouts.cancelled, reason=reason))
+        return self._addressed(checkout, reading.cart, in_bulk=in_bulk)
 
     def _cartless(self, checkout: Checkout, error: CartError) -> NotReady:
-        if not isinstance(error, CartGone | CartNotReady):
-            return _found(checkout, partial(checkouts.refused, reason=str(error)))
+        reason, now = str(error), self._now()
+        if isinstance(error, SourceRefused):
+            logger.error("carts cannot be read: %s", reason)
+            wait = partial(checkouts.held_back, reason=reason, until=now + _REFUSED_WAIT)
+            return _found(checkout, wait)
+        if not isinstance(error, CartGone | CartNotReady | SourceDown):
+            return _found(checkout, partial(checkouts.refused, reason=reason))
         trouble = Trouble.CART_GONE if isinstance(error, CartGone) else Trouble.NO_CART
-        wait = checkouts.cart_wait(trouble, checkouts.tries(checkout, trouble))
-        postpone = partial(
-            checkouts.postponed, trouble=trouble, reason=str(error), now=self._now(), wait=wait
-        )
+        pause = checkouts.cart_wait(trouble, checkouts.tries(checkout, trouble))
+        if isinstance(error, SourceDown):
+            pause = max(pause, error.retry_after or pause)
+        postpone = partial(checkouts.postponed, trouble=trouble, reason=reason, now=now, wait=pause)
         return _found(checkout, postpone)
 
     def _addressed(self, checkout: Checkout, cart: Cart, *, in_bulk: bool) -> Ready | NotReady:

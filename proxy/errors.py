@@ -109,3 +109,15 @@ class CartGone(CartError):
 
 class CartInvalid(CartError):
     """The source answered, and the answer is no cart: a push or a snapshot is wrong."""
+
+
+class SourceDown(CartError):
+    """The shop does not answer, or not with what can be read: ask again, after *retry_after*."""
+
+    def __init__(self, words: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(words)
+        self.retry_after = retry_after
+
+
+class SourceRefused(CartError):
+    """The shop does not let us ask at all: somebody must act, and no cart is to blame."""

@@ -1,5 +1,6 @@
 """Money: exact amounts in, one rounding out."""
 
+import re
 from decimal import ROUND_HALF_UP, Decimal
 
 from iso4217 import Currency
@@ -33,3 +34,16 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
 _EXPONENTS: dict[str, int] = {
     currency.code: currency.exponent for currency in Currency if currency.exponent is not None
 }
+
+
+def minor_unit(currency: str) -> Decimal:
+    """Return the smallest amount of *currency* by ISO 4217, in its major unit."""
+    return Decimal(1).scaleb(-_EXPONENTS[currency])
+
+
+def is_amount(text: str) -> bool:
+    """Tell whether *text* is a plain decimal number of at most 15 digits before its point."""
+    return _AMOUNT.fullmatch(text) is not None
+
+
+_AMOUNT = re.compile(r"-?\d{1,15}(\.\d{1,30})?", re.ASCII)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from proxy.carts import presets
 from proxy.checkouts import LONGEST_WAIT
 from proxy.errors import Misconfigured
 
@@ -16,7 +17,10 @@ PREFIX = "CHECKOUT_PROXY_"
 
 # What each half cannot do without. Signed carts come in tokens, which a shop can mint without us.
 WEB = ("token_keys", "shop_key")
-SENDER = ("klaviyo_key",)
+SENDER = ("klaviyo_key", "carts_url", "carts_key")
+
+# The sources of carts that nobody is asked for.
+OURS = ("push", "signed")
 
 
 def _seconds(text: str) -> timedelta:
@@ -224,9 +228,21 @@ class Settings:
         "checkout-proxy-spool",
     )
     carts: str = _setting(
-        _one_of("push", "signed"),
-        "the source of totals: carts your server pushes, or snapshots signed into the token",
+        _one_of(*OURS, *presets.names()),
+        "the source of totals: carts your server pushes, snapshots signed into the token, or the "
+        "platform whose API is asked (docs/carts.md)",
         "push",
+    )
+    carts_url: str | None = _setting(
+        _url, "where the platform's API is, such as https://shop.example.com"
+    )
+    carts_key: str = _setting(
+        _header_value,
+        "the credential that reads carts there; docs/carts.md says which",
+        secret=True,
+    )
+    carts_ca: Path | None = _setting(
+        Path, "a file with the certificate that signed the platform's, if it is one of your own"
     )
     settle: timedelta = _setting(
         _settle_time,
@@ -261,12 +277,21 @@ class Settings:
         reading = _Reading(environ)
         values = {item.name: reading.value(item) for item in fields(cls)}
         for name in need:
-            if name != "shop_key" or values["carts"] != "signed":
+            if not _can_do_without(name, values["carts"]):
                 reading.demand(name, values[name])
         reading.find_typing_errors(cls)
         if reading.mistakes:
             raise Misconfigured(*reading.mistakes)
         return cls(**{name: value for name, value in values.items() if value is not None})
+
+
+def _can_do_without(name: str, carts: str | None) -> bool:
+    """Tell whether nothing needs the setting *name* where *carts* is the source of totals."""
+    if name == "shop_key":
+        return carts == "signed"
+    if carts in (None, *OURS):
+        return name.startswith("carts_")
+    return name == "carts_key" and "{key}" not in presets.text(carts)
 
 
 def variable(name: str) -> str:

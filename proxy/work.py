@@ -6,7 +6,9 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime
 
+from proxy.carts.http import HttpCarts
 from proxy.carts.pushed import PushedCarts
+from proxy.carts.recipe import Recipe
 from proxy.carts.signed import SignedCarts
 from proxy.carts.source import CartSource
 from proxy.checkouts import ConsentMode, Rules
@@ -55,7 +57,7 @@ def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -
             _account(settings),
             inboxes=inboxes,
             book=book,
-            source=_source(settings),
+            source=source(settings),
             klaviyo=_klaviyo(settings),
             now=lambda: datetime.now(UTC),
         )
@@ -84,8 +86,19 @@ def _account(settings: Settings) -> Account:
     )
 
 
-def _source(settings: Settings) -> CartSource:
-    return SignedCarts() if settings.carts == "signed" else PushedCarts()
+def source(settings: Settings) -> CartSource:
+    """Return where the totals come from."""
+    match settings.carts:
+        case "push":
+            return PushedCarts()
+        case "signed":
+            return SignedCarts()
+    return HttpCarts(
+        Recipe.preset(settings.carts),
+        url=settings.carts_url or "",
+        key=settings.carts_key or "",
+        ca_file=settings.carts_ca,
+    )
 
 
 def _klaviyo(settings: Settings) -> Klaviyo:

@@ -23,7 +23,7 @@ from proxy import checkouts
 from proxy.carts.cart import Cart, LineItem
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.signed import SignedCarts
-from proxy.carts.source import CartRef, CartSource
+from proxy.carts.source import CartRef, CartSource, Reading
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
 from proxy.delivery import Sender
 from proxy.enrich import Account
@@ -89,7 +89,7 @@ class Slow:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def fetch(self, ref: CartRef) -> Cart:
+    def fetch(self, ref: CartRef) -> Reading:
         try:
             return self.source.fetch(ref)
         finally:

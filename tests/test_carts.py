@@ -30,13 +30,13 @@ def pushed(cart: Cart | None) -> Cart:
     """Return what the source of pushed carts makes of *cart*."""
     source: CartSource = PushedCarts()
     # A snapshot is not this source's business.
-    return source.fetch(CartRef(shop="shop", cart_id="c-1", snapshot=EMPTY, pushed=cart))
+    return source.fetch(CartRef(shop="shop", cart_id="c-1", snapshot=EMPTY, pushed=cart)).cart
 
 
 def signed(cart: Cart | None) -> Cart:
     """Return what the source of signed carts makes of *cart*."""
     source: CartSource = SignedCarts()
-    return source.fetch(CartRef(shop="shop", cart_id="c-1", snapshot=cart, pushed=EMPTY))
+    return source.fetch(CartRef(shop="shop", cart_id="c-1", snapshot=cart, pushed=EMPTY)).cart
 
 
 @pytest.mark.parametrize("fetch", [pushed, signed])

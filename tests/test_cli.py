@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import json
 import os
 import re
 import socket
@@ -21,6 +22,7 @@ from proxy.settings import described
 from proxy.store import Store
 from proxy.store.book import Change
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, until
+from tests.platform import KEY, Platform, recorded
 from tests.running import Proxy
 from tests.said import JANE, state
 
@@ -308,3 +310,64 @@ def test_a_refused_key_is_said_by_status(klaviyo: Klaviyo, store: Path) -> None:
     assert "Klaviyo answered 401" in said
     assert re.search(r"pending +1$", said, re.M)
     assert "pk_wrong" not in said + proxy.log
+
+
+# -- a cart, as it is understood ---------------------------------------------------------
+
+
+MEDUSA_CART = "cart_01M82D2SFH33B1SN426B380WC9"
+
+
+@pytest.fixture
+def medusa() -> Iterator[Platform]:
+    with Platform(answer=recorded("medusa_eur")).serve() as platform:
+        yield platform
+
+
+def cart(platform: Platform, *options: str) -> subprocess.CompletedProcess[str]:
+    return run(
+        "cart",
+        MEDUSA_CART,
+        *options,
+        CHECKOUT_PROXY_CARTS="medusa",
+        CHECKOUT_PROXY_CARTS_URL=platform.url,
+        CHECKOUT_PROXY_CARTS_KEY=KEY,
+    )
+
+
+def test_a_cart_is_printed_as_it_is_understood(medusa: Platform) -> None:
+    said = cart(medusa).stdout.splitlines()
+
+    assert re.fullmatch(r" +3 x Blue Tee +80\.97", said[0])
+    assert re.fullmatch(r" +total in EUR +175\.83", said[-2])
+    assert said[-1] == "Coupons: SAVE10"
+
+
+def test_a_cart_is_printed_for_a_program(medusa: Platform) -> None:
+    said = json.loads(cart(medusa, "--json").stdout)
+
+    assert (said["cart_id"], said["completed"], said["warnings"]) == (MEDUSA_CART, False, [])
+    assert (said["currency"], said["total"]) == ("EUR", "175.828")
+    assert said["items"][0]["unit_price"] == "29.99"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, "CartGone"), (503, "SourceDown"), (401, "SourceRefused")]
+)
+def test_a_cart_that_cannot_be_trusted_is_an_error_with_a_name(
+    medusa: Platform, status: int, error: str
+) -> None:
+    medusa.status = status
+
+    failed = cart(medusa)
+
+    assert failed.returncode == 1
+    assert failed.stderr == f"Error: {error}: the shop answered {status}\n"
+
+
+def test_a_platform_without_address_or_key_is_said() -> None:
+    failed = run("cart", "c-1", CHECKOUT_PROXY_CARTS="medusa")
+
+    assert failed.returncode == 1
+    assert "CHECKOUT_PROXY_CARTS_URL is not set" in failed.stderr
+    assert "CHECKOUT_PROXY_CARTS_KEY is not set" in failed.stderr

@@ -1,0 +1,167 @@
+"""Answer: what a platform said of a cart becomes ours, by its recipe, or it is no trusted cart."""
+
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from jmespath.exceptions import JMESPathError
+
+from proxy.carts.cart import Cart
+from proxy.carts.recipe import Money, Recipe, compiled
+from proxy.carts.source import Reading
+from proxy.errors import CartGone, CartInvalid, SourceDown, SourceRefused
+from proxy.money import is_amount, minor_unit
+
+Json = Any
+
+
+def read(body: bytes, recipe: Recipe, cart_id: str) -> Reading:
+    """Return the cart *cart_id* in *body*, or raise :exc:`CartError`: a 200 proves nothing."""
+    answer = _parsed(body)
+    cart = _found(recipe.cart["root"], answer)
+    if recipe.request.graphql is not None:
+        _check_errors(answer, cart)
+    if not cart:
+        raise CartGone("the shop does not know the cart")
+    if str(_found(recipe.cart["id"], cart)) != cart_id:
+        raise CartGone("the shop answered with another cart")
+    if not _found(recipe.cart["items"], cart):
+        raise CartGone("the cart is empty")
+    ours = _cart(recipe, cart)
+    completed = _found(recipe.cart.get("completed", "`false`"), cart)
+    return Reading(cart=ours, completed=bool(completed), warnings=tuple(_warnings(ours)))
+
+
+def _parsed(body: bytes) -> Json:
+    try:
+        # Never a float: 1524.83 is no binary fraction.
+        return json.loads(body, parse_float=Decimal, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise SourceDown("the shop's answer is no JSON") from None
+
+
+def _no_number(word: str) -> Json:
+    raise ValueError(f"{word} is no JSON")
+
+
+# What GraphQL servers call it where the one who asks may not.
+_FORBIDDEN = frozenset({"FORBIDDEN", "UNAUTHENTICATED", "UNAUTHORIZED", "PERMISSIONDENIED"})
+
+
+def _check_errors(answer: Json, cart: Json) -> None:
+    """Raise where a GraphQL server has answered with errors, which it does under status 200.
+
+    With a cart beside them, they are about members that we can do without or will miss below.
+    """
+    errors = _found("errors", answer)
+    if cart or not errors:
+        return
+    paths = "errors[].[extensions.code, extensions.exception.code][]"
+    codes = {str(code).upper().replace("_", "") for code in _found(paths, answer) or ()}
+    if codes & _FORBIDDEN:
+        raise SourceRefused(f"the shop's GraphQL says {', '.join(sorted(codes & _FORBIDDEN))}")
+    raise SourceDown("the shop's GraphQL answered with errors and no cart")
+
+
+# -- from theirs to ours -----------------------------------------------------------------
+
+
+def _cart(recipe: Recipe, cart: Json) -> Cart:
+    amount = _amount_of(recipe.money, cart)
+    said = {
+        name: _value(name, _found(path, cart), amount)
+        for name, path in recipe.cart.items()
+        if name not in _NOT_OURS
+    }
+    lines = _found(recipe.cart["items"], cart)
+    if not isinstance(lines, list):
+        raise CartInvalid("items is no list")
+    said["items"] = [
+        {name: _value(name, _found(path, line), amount) for name, path in recipe.item.items()}
+        for line in lines
+    ]
+    try:
+        return msgspec.convert(_without_nothing(said), Cart, strict=True)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise CartInvalid(f"the shop's cart cannot be read: {error}") from None
+
+
+_NOT_OURS = frozenset({"root", "id", "items", "completed"})
+_AMOUNTS = frozenset({"total", "subtotal", "tax", "shipping", "unit_price", "row_total"})
+
+
+def _found(path: str, within: Json) -> Json:
+    try:
+        return compiled(path).search(within)
+    except JMESPathError:
+        raise CartInvalid(
+            f"the shop's answer has something else where {path} is looked for"
+        ) from None
+
+
+def _value(name: str, value: Json, amount: Callable[[str, Json], Decimal]) -> Json:
+    if value is None or value == "":
+        return None
+    if name == "discount":
+        return abs(amount(name, value))  # A shop may write it as what it takes away.
+    if name in _AMOUNTS:
+        return amount(name, value)
+    match name:
+        case "currency":
+            return str(value).upper()
+        case "quantity":
+            return _number(name, value)
+        case "product_id" | "sku" | "name" | "variant":
+            return str(value)
+    return value
+
+
+def _amount_of(money: Money, cart: Json) -> Callable[[str, Json], Decimal]:
+    """Return what makes an amount of what stands in *cart*, in the currency's major unit."""
+    if money.unit == "major":
+        return _number
+    exponent = money.exponent
+    digits = exponent if isinstance(exponent, int) else _found(str(exponent), cart)
+    if not isinstance(digits, int) or isinstance(digits, bool) or not 0 <= digits <= 6:
+        raise CartInvalid("the shop does not say how many digits of an amount are decimals")
+    return lambda name, value: _whole(name, value).scaleb(-digits)
+
+
+def _number(name: str, value: Json) -> Decimal:
+    """Return the number that *value* is, or is written in; a float would have lost digits."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise CartInvalid(f"{name} is no number")
+    if not is_amount(str(value)):
+        raise CartInvalid(f"{name} is no number of at most 15 digits before its point")
+    return Decimal(value)
+
+
+def _whole(name: str, value: Json) -> Decimal:
+    number = _number(name, value)
+    if number != number.to_integral_value():
+        raise CartInvalid(f"{name} is no whole number of minor units")
+    return number
+
+
+def _without_nothing(said: Mapping[str, Json]) -> Json:
+    kept = {name: value for name, value in said.items() if value is not None}
+    kept["items"] = [
+        {name: value for name, value in line.items() if value is not None} for line in said["items"]
+    ]
+    return kept
+
+
+def _warnings(cart: Cart) -> Any:
+    """Say what does not add up. It may be right all the same: shops round, and spread discounts."""
+    rows = [
+        line.row_total if line.row_total is not None else line.unit_price * line.quantity
+        for line in cart.items
+    ]
+    slack = minor_unit(cart.currency) * (len(rows) + 1)
+    with_shipping = sum(rows, cart.shipping or Decimal(0))
+    after = with_shipping - (cart.discount or 0)
+    taxed = after + (cart.tax or 0)
+    if all(abs(cart.total - each) > slack for each in (with_shipping, after, taxed)):
+        yield f"the lines and the shipping make {with_shipping}, the total is {cart.total}"
