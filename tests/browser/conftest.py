@@ -205,7 +205,11 @@ class Shop:
         path = f"/checkout/{next(_NUMBERS)}"
         whole = f"<!doctype html><title>Checkout</title>{html}"
         self.host.pages[path] = whole, list((headers or {}).items())
-        self.page.goto(self.url + path)
+        self._goto(self.url + path)
+
+    def _goto(self, url: str) -> None:
+        self.page.goto(url)
+        self.later(seconds=1)  # The pause after the first look at a page.
 
     def tag(self, **said: str) -> str:
         """Return the snippet's tag, as the proxy prints it for a template."""
@@ -213,7 +217,7 @@ class Shop:
 
     def open(self, html: str = "", *, query: str = "", **more: Any) -> None:
         """Have the shopper open a page as :meth:`publish` makes it."""
-        self.page.goto(self.url + self.publish(html, **more) + query)
+        self._goto(self.url + self.publish(html, **more) + query)
 
     def later(self, **time: float) -> None:
         """Let *time* go by in the page, at once."""

@@ -3,11 +3,12 @@
 import base64
 import json
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Error, Page
 
 from proxy.facts import Consent, ConsentState
 from tests.actors import until
@@ -598,6 +599,7 @@ def test_the_exchange_id_of_klaviyos_cookie_is_sent(shop: Shop, context: Browser
     cookies = (plain, plain.rstrip("="), plain.replace("=", "%3D"), escaped)
 
     for posts, cookie in enumerate(cookies, start=1):
+        shop.page.goto("about:blank")  # Else the last page tells of the next cookie as it goes.
         context.add_cookies([{"name": "__kla_id", "value": cookie, "url": shop.url}])
         shop.open()
         assert shop.has_posts(posts), cookie
@@ -681,7 +683,8 @@ BROKEN = (
 def test_a_broken_page_still_sends(shop: Shop, page: Page) -> None:
     for posts, broken in enumerate(BROKEN, start=1):
         script = f"<script>localStorage.clear(); {broken}</script>"
-        shop.open(script + FORM, email="jane@shop-demo.io")
+        with suppress(Error):  # One of them breaks our own clock too.
+            shop.open(script + FORM, email="jane@shop-demo.io")
         assert shop.has_posts(posts, accepted=True), broken
         assert shop.posts[-1].body["email"] == "jane@shop-demo.io", broken
 
