@@ -449,7 +449,8 @@ def test_migrate_killed_half_way_is_done_at_the_next_start(
     while not step(store.folder / "checkouts.db") and migrate.poll() is None:
         pass
     migrate.kill()
-    assert migrate.wait(10) == -signal.SIGKILL
+    # After its last commit it may be gone by itself before it is killed.
+    assert migrate.wait(10) in (-signal.SIGKILL, 0)
 
     store.migrate()
 
