@@ -387,15 +387,17 @@ def test_the_sender_killed_between_klaviyos_yes_and_our_commit_counts_once(scene
 
 
 def test_everything_killed_while_a_retry_waits_waits_on(scene: Scene) -> None:
-    scene.klaviyo.misbehave(Answer(503))
+    # More than one: what another test left behind may meet the first.
+    scene.klaviyo.misbehave(Answer(503), times=3)
     scene.page("retry").say(email=JANE)
     waiting = retrying(scene, "retry")
+    scene.klaviyo.behave()
 
     scene.crash()
 
     assert scene.is_delivered_once("retry")
-    refused, taken = scene.ledger.attempts("retry")
-    assert (refused.status, taken.status) == (503, 202)
+    *refused, taken = scene.ledger.attempts("retry")
+    assert ({attempt.status for attempt in refused}, taken.status) == ({503}, 202)
     assert waiting.retry_at is not None
     assert taken.at >= waiting.retry_at
 
