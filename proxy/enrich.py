@@ -122,7 +122,6 @@ class Enricher:
     def _cartless(self, checkout: Checkout, error: CartError) -> NotReady:
         reason, now = str(error), self._now()
         if isinstance(error, SourceRefused):
-            logger.error("carts cannot be read: %s", reason)
             wait = partial(checkouts.held_back, reason=reason, until=now + _REFUSED_WAIT)
             return _found(checkout, wait)
         if not isinstance(error, CartGone | CartNotReady | SourceDown):

@@ -461,13 +461,16 @@ def test_where_nobody_listens_the_shop_is_down() -> None:
         carts.fetch(ref())
 
 
-def test_a_shop_that_refuses_us_is_let_alone(platform: Platform, medusa: HttpCarts) -> None:
+def test_a_shop_that_refuses_us_is_let_alone(
+    platform: Platform, medusa: HttpCarts, caplog: pytest.LogCaptureFixture
+) -> None:
     platform.status = 401
     for _ in range(5):
         with pytest.raises(SourceRefused):
             medusa.fetch(ref())
 
     assert len(platform.asked) == 1
+    assert caplog.messages == ["carts cannot be read: the shop answered 401"]
 
 
 def test_a_shop_that_asks_for_patience_gets_it(platform: Platform, medusa: HttpCarts) -> None:

@@ -1,5 +1,6 @@
 """Http: carts that the shop's own API is asked for, one request each, described by a recipe."""
 
+import logging
 import re
 import threading
 import time
@@ -20,6 +21,8 @@ from proxy.carts.recipe import Recipe
 from proxy.carts.source import CartRef, Reading
 from proxy.deadline import DeadlineAdapter
 from proxy.errors import CartError, CartGone, CartInvalid, SourceDown, SourceRefused
+
+logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 2
 _EXCHANGE = timedelta(seconds=3)
@@ -170,6 +173,8 @@ class _Rest:
         try:
             yield
         except SourceRefused as error:
+            # Here and not for each checkout: there may be thousands that wait for it.
+            logger.error("carts cannot be read: %s", error)
             self._begin(error, _REFUSED_FOR)
             raise
         except SourceDown as error:
