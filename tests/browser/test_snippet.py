@@ -342,12 +342,17 @@ def test_what_is_a_day_old_is_forgotten(shop: Shop) -> None:
     assert "jane" not in shop.slot()
 
 
-def test_the_next_page_sends_what_this_one_could_not(shop: Shop, page: Page) -> None:
+def cannot_be_sent(shop: Shop) -> None:
+    """Leave a typed address in the browser that the proxy could not take."""
     shop.failures = [503]
     shop.open(EMAIL)
-    enter(page, "E-mail", "jane@shop-demo.io")
+    enter(shop.page, "E-mail", "jane@shop-demo.io")
     shop.later(seconds=1)
     assert shop.has_posts(1)
+
+
+def test_the_next_page_sends_what_this_one_could_not(shop: Shop, page: Page) -> None:
+    cannot_be_sent(shop)
 
     shop.open()
 
@@ -356,14 +361,8 @@ def test_the_next_page_sends_what_this_one_could_not(shop: Shop, page: Page) -> 
     page.wait_for_function("!JSON.stringify({...localStorage}).includes('jane')")
 
 
-def test_what_the_next_page_knows_joins_what_this_one_could_not_send(
-    shop: Shop, page: Page
-) -> None:
-    shop.failures = [503]
-    shop.open(EMAIL)
-    enter(page, "E-mail", "jane@shop-demo.io")
-    shop.later(seconds=1)
-    assert shop.has_posts(1)
+def test_what_the_next_page_knows_joins_what_this_one_could_not_send(shop: Shop) -> None:
+    cannot_be_sent(shop)
 
     shop.open(first_name="Jane")
 
@@ -374,11 +373,7 @@ def test_what_the_next_page_knows_joins_what_this_one_could_not_send(
 def test_what_one_cart_could_not_send_is_not_sent_for_another(
     shop: Shop, host: Host, page: Page
 ) -> None:
-    shop.failures = [503]
-    shop.open(EMAIL)
-    enter(page, "E-mail", "jane@shop-demo.io")
-    shop.later(seconds=1)
-    assert shop.has_posts(1)
+    cannot_be_sent(shop)
 
     another = Shop(host=host, page=page)
     another.open(first_name="Joan")
