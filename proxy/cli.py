@@ -58,6 +58,8 @@ def main() -> None:
 
     Settings come from environment variables: see `checkout-proxy settings`.
     """
+    # A command says what it finds; those that run for long set up a log of their own.
+    logging.getLogger("proxy").addHandler(logging.NullHandler())
 
 
 # -- running it --------------------------------------------------------------------------
