@@ -197,7 +197,7 @@ def forget(scene: Scene, cart_id: str) -> None:
 def count_again(klaviyo: Klaviyo, cart_id: str) -> None:
     """Send the event of *cart_id* under another unique id."""
     (event,) = (event for event in klaviyo.events if cart_id.encode() in event.body)
-    (request,) = (request for request in klaviyo.requests if request.body == event.body)
+    request = klaviyo.requests[-1]  # Maybe a bulk one: an event that counts has its body alone.
     body = event.body.replace(event.attributes["unique_id"].encode(), b"made-anew")
     headers = {
         name: request.headers[name] for name in ("Authorization", "Content-Type", "revision")
