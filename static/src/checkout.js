@@ -81,10 +81,10 @@ export function createCheckout(first, signal, renew) {
   const merge = quietly((patch) => {
     for (const name in patch) {
       // A consent tool that answers undefined must not open what "required" has closed.
-      if (patch[name] != null && state[name] !== patch[name]) {
+      if (state[name] !== patch[name] && patch[name] != null) {
         state[name] = patch[name];
-        acted = Date.now();
         place = location.href; // Not when it is sent: by then this may be the page of the order.
+        acted = Date.now();
       }
     }
   });
@@ -98,16 +98,16 @@ export function createCheckout(first, signal, renew) {
   // What is typed counts; what was there already counts where nothing else is known.
   const look = quietly((field, isTyped) => {
     for (const [name, type, complete] of FIELDS) {
-      const usual = `[type=${type}],[autocomplete~=${type}],[name*=${type} i]`;
+      const usual = `[name*=${type} i],[type=${type}],[autocomplete~=${type}]`;
       if (
-        /^(email|te)/.test(field.type) && (isTyped || !state[name]) &&
+        /^te|^email/.test(field.type) && (isTyped || !state[name]) &&
         complete.test(field.value) && field.matches(state[name + "_field"] || usual)
       ) merge({ [name]: field.value });
     }
   });
 
   const watch = quietly((root) => {
-    for (const type of "submit visibilitychange change pagehide online focusout focusin".split(" ")) {
+    for (const type of "change visibilitychange focusout pagehide submit focusin online".split(" ")) {
       // Capturing: a page that stops its own events does not stop them here.
       (root || window).addEventListener(type, handle, { signal, capture: true });
     }
@@ -119,7 +119,7 @@ export function createCheckout(first, signal, renew) {
     if (/^change|focus/.test(event.type)) {
       look(field, event.type === "change");
       watch(field.getRootNode()); // Between two fields of one shadow root, nothing leaves it.
-    } else flush(event.type);
+    } else flush(event.type), leave();
     if (event.type === "online") send();
   });
 
@@ -129,7 +129,7 @@ export function createCheckout(first, signal, renew) {
   function verdict() {
     const consent = state.consent ?? parked.consent;
     return !state.token ? "no token"
-      : navigator.webdriver || document.prerendering ? "no user"
+      : document.prerendering || navigator.webdriver ? "no user"
       : cookie(/__kla_off=(true)/) ? "denied"
       : consent?.state ?? consent ?? (navigator.globalPrivacyControl ? "GPC" : "granted");
   }
@@ -137,50 +137,52 @@ export function createCheckout(first, signal, renew) {
   // -- when it leaves the page --------------------------------------------------------------
 
   const flush = quietly((why) => {
-    if (!signal?.aborted) {
-      quietly(() => {
-        for (const field of document.querySelectorAll("input")) {
-          // Somebody is typing here: not a word until the field, or its form, is done.
-          if (field !== document.activeElement || why === "submit") look(field);
-        }
-      })();
-      if (document && !state.token) renew?.(push); // A server has none, and asks for none.
-    }
+    // What this and that take, neither may the shopper wait for at once.
+    quietly(setTimeout)(leave);
     parked ||= quietly(() => JSON.parse(localStorage[SLOT] || 0))() || 0;
-    const word = verdict(), { token } = state, isGranted = word === "granted";
+    if (signal?.aborted) return;
+    for (const field of document.querySelectorAll("input")) {
+      // Somebody is typing here: not a word until the field, or its form, is done.
+      if (why === "submit" || field !== document.activeElement) look(field);
+    }
+    if (!state.token) renew?.(push); // On a server, which has none, it does not come to this.
+  });
+
+  const leave = quietly(() => {
+    const word = verdict(), isGranted = word === "granted", { token } = state;
     const members = isGranted ? {
       kla_id: cookie(/__kla_id=([^;]*)/),
       checkout_url: place,
       ...state,
-    } : { token, consent: word };
+    } : { consent: word, token };
     const whole = JSON.stringify(members);
     say(word + ": " + Object.keys(JSON.parse(whole)));
     // Where nothing was ever sent, there is nothing to take back.
     if (whole !== latest && (isGranted || (word === "denied" && parked))) {
       latest = whole;
-      keep({
+      parked = {
         // What an earlier page of this cart could not send. But for its time and signature, at its
         // end, a token says which cart it is.
         ...(isGranted && `${parked.token}`.slice(0, -51) === token.slice(0, -51) && parked),
         ...members,
-        id: Math.random() + "", // It tells two states of one cart apart, no more.
+        id: "" + Math.random(), // It tells two states of one cart apart, no more.
         at: acted,
         tries: 0,
-      });
+      };
       send();
     }
   });
 
   const send = quietly(() => {
-    const { id, at, tries } = parked, age_ms = Date.now() - at;
+    const { at, id, tries } = parked, age_ms = Date.now() - at;
     clearTimeout(retry);
     if (!(tries < 5 && age_ms < 864e5)) at && keep({});
-    else if (["granted", parked.consent].includes(verdict())) {
-      keep({ ...parked, tries: tries + 1 });
-      retry = quietly(setTimeout)(send, 4e3 * 4 ** tries);
+    else if ([parked.consent, "granted"].includes(verdict())) {
+      keep({ ...parked, tries: 1 + tries });
+      retry = quietly(setTimeout)(send, 4 ** (6 + tries)); // After 4, 16, 64 and 256 s.
       say("sent: " + id);
       // A string goes as text/plain, which needs no preflight; keepalive outlives the page.
-      fetch(state.url, { body: JSON.stringify({ ...parked, age_ms }), method: "POST", keepalive: true })
+      fetch(state.url, { method: "POST", body: JSON.stringify({ ...parked, age_ms }), keepalive: true })
         .then(quietly(({ status }) => {
           say("answered: " + status);
           if (parked.id === id && status < 500 && status !== 429) keep({});

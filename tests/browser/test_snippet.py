@@ -45,7 +45,7 @@ def test_corrections_within_the_pause_are_one_state(shop: Shop, page: Page) -> N
 
     enter(page, "E-mail", "jane@gmial.com")
     enter(page, "E-mail", "jane@shop-demo.io")
-    shop.later(seconds=1)
+    page.clock.run_for(1000)
 
     (state,) = shop.states(1)
     assert state.email == "jane@shop-demo.io"
@@ -622,7 +622,7 @@ def test_a_robot_is_no_shopper(shop: Shop, console: list[str]) -> None:
     shop.open(email="jane@shop-demo.io", debug="")
 
     shop.assert_silent()
-    assert console == ["checkout-proxy no user: token,consent"]
+    assert console == ["checkout-proxy no user: consent,token"]
 
 
 def test_a_prerendered_page_sends_once_it_is_shown(shop: Shop) -> None:
@@ -810,7 +810,7 @@ def test_the_debug_switch_tells_what_happens_and_to_whom_not(
     assert console == [
         f"checkout-proxy {said}"
         for said in (
-            "required: token,consent",
+            "required: consent,token",
             "granted: checkout_url,url,token,email,consent,debug",
             f"sent: {shop.posts[0].id}",
             "answered: 202",
