@@ -189,7 +189,7 @@ def test_what_failed_under_a_clock_ahead_does_not_wait_for_it(
 def test_a_correction_and_an_order_count_after_the_clock_was_set_back(scene: Scene) -> None:
     corrected, ordered = scene.cart(), scene.cart()
     scene.clock.set(DAY)
-    scene.klaviyo.misbehave(Answer(429, retry_after=60), times=2)
+    scene.klaviyo.misbehave(Answer(429, retry_after=5), times=2)
     scene.say(corrected)
     scene.say(ordered)
     until(lambda: scene.ledger.attempts(corrected) or scene.ledger.attempts(ordered))
