@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -62,6 +62,13 @@ def main() -> None:
     logging.getLogger("proxy").addHandler(logging.NullHandler())
 
 
+def _judge(carts: str, described: Mapping[str, Any]) -> Collection[str]:
+    """Return what is wrong with a source of carts, for those who are going to ask it."""
+    from proxy.carts.described import mistakes
+
+    return mistakes(carts, described)
+
+
 # -- running it --------------------------------------------------------------------------
 
 
@@ -75,7 +82,10 @@ def serve(bind: str, workers: int, web_only: bool) -> None:
     from proxy import server
 
     host, port = _address(bind)
-    settings = Settings.read(os.environ, need=WEB if web_only else WEB + SENDER)
+    if web_only:
+        settings = Settings.read(os.environ, need=WEB)
+    else:
+        settings = Settings.read(os.environ, need=WEB + SENDER, judge=_judge)
     server.log_to_stderr()
     _warn_of_short_keys(settings)
     server.serve(settings, host=host, port=port, workers=workers, web_only=web_only)
@@ -107,7 +117,7 @@ def work() -> None:
     """Run the sender alone."""
     from proxy import server, work
 
-    settings = Settings.read(os.environ, need=SENDER)
+    settings = Settings.read(os.environ, need=SENDER, judge=_judge)
     server.log_to_stderr()
     work.work_alone(settings)
 
@@ -199,7 +209,8 @@ def cart(cart_id: str, ref: str | None, *, as_json: bool) -> None:
     """Read CART_ID where the totals come from, and print it as it is understood."""
     from proxy import work
 
-    settings = Settings.read(os.environ, need=("carts_url", "carts_key"))
+    need = ("carts_url", "carts_key", "carts_token_url")
+    settings = Settings.read(os.environ, need=need, judge=_judge)
     if settings.carts == "signed":
         raise click.UsageError("CHECKOUT_PROXY_CARTS=signed: the cart is in the token itself.")
     pushed = _pushed(cart_id) if settings.carts == "push" else None

@@ -2,25 +2,32 @@
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from proxy import config
 from proxy.carts import presets
 from proxy.checkouts import LONGEST_WAIT
+from proxy.config import Section
 from proxy.errors import Misconfigured
 
 PREFIX = "CHECKOUT_PROXY_"
 
+# What finds mistakes in the description of a source of carts.
+Judge = Callable[[str, Mapping[str, Any]], Collection[str]]
+
 # What each half cannot do without. Signed carts come in tokens, which a shop can mint without us.
 WEB = ("token_keys", "shop_key")
-SENDER = ("klaviyo_key", "carts_url", "carts_key")
+SENDER = ("klaviyo_key", "carts_url", "carts_key", "carts_token_url")
 
 # The sources of carts that nobody is asked for.
 OURS = ("push", "signed")
+# Those that a shop describes itself, in the settings file.
+OWN = ("http", "sql")
 
 
 def _seconds(text: str) -> timedelta:
@@ -228,9 +235,9 @@ class Settings:
         "checkout-proxy-spool",
     )
     carts: str = _setting(
-        _one_of(*OURS, *presets.names()),
-        "the source of totals: carts your server pushes, snapshots signed into the token, or the "
-        "platform whose API is asked (docs/carts.md)",
+        _one_of(*OURS, *OWN, *presets.names()),
+        "the source of totals: carts your server pushes, snapshots signed into the token, the "
+        "platform whose API is asked, or http or sql, described in the file (docs/carts.md)",
         "push",
     )
     carts_url: str | None = _setting(
@@ -241,8 +248,14 @@ class Settings:
         "the credential that reads carts there; docs/carts.md says which",
         secret=True,
     )
+    carts_token_url: str | None = _setting(
+        _url, "where the platform sells access tokens, if it wants one (commercetools)"
+    )
     carts_ca: Path | None = _setting(
         Path, "a file with the certificate that signed the platform's, if it is one of your own"
+    )
+    config: Path | None = _setting(
+        Path, "a TOML file where a shop describes its source of totals (docs/carts.md)"
     )
     settle: timedelta = _setting(
         _settle_time,
@@ -267,31 +280,46 @@ class Settings:
         "off: everything goes through Flask",
         "on",
     )
+    # What the file says of the source of totals.
+    described: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], *, need: tuple[str, ...] = ()) -> "Settings":
+    def read(
+        cls,
+        environ: Mapping[str, str],
+        *,
+        need: tuple[str, ...] = (),
+        judge: Judge | None = None,
+    ) -> "Settings":
         """Return the settings in *environ*, or raise :exc:`Misconfigured` with every mistake.
 
-        *need* names the settings without default that the caller cannot do without.
+        *need* names the settings without default that the caller cannot do without; *judge* knows
+        what may be said of a source of carts.
         """
         reading = _Reading(environ)
-        values = {item.name: reading.value(item) for item in fields(cls)}
+        values = {item.name: reading.value(item) for item in _items()}
+        values["described"] = reading.described(values["carts"], judge)
         for name in need:
-            if not _can_do_without(name, values["carts"]):
+            if not _can_do_without(name, values["carts"], values["described"]):
                 reading.demand(name, values[name])
-        reading.find_typing_errors(cls)
+        reading.find_typing_errors()
         if reading.mistakes:
             raise Misconfigured(*reading.mistakes)
         return cls(**{name: value for name, value in values.items() if value is not None})
 
 
-def _can_do_without(name: str, carts: str | None) -> bool:
+def _items() -> list[Any]:
+    """Return the fields that an operator sets."""
+    return [item for item in fields(Settings) if item.metadata]
+
+
+def _can_do_without(name: str, carts: str | None, described: Mapping[str, Any]) -> bool:
     """Tell whether nothing needs the setting *name* where *carts* is the source of totals."""
-    if name == "shop_key":
-        return carts == "signed"
-    if carts in (None, *OURS):
-        return name.startswith("carts_")
-    return name == "carts_key" and "{key}" not in presets.text(carts)
+    if not name.startswith("carts_"):
+        return name == "shop_key" and carts == "signed"
+    if carts in (None, *OURS) or (carts in OWN and not described):
+        return True
+    return name.removeprefix("carts_") not in _demands(str(carts), described)
 
 
 def variable(name: str) -> str:
@@ -303,36 +331,71 @@ def described() -> list[tuple[str, str, str]]:
     """Return the variable, the default and the meaning of every setting, in reading order."""
     return [
         (variable(item.name), item.metadata["default"] or "", item.metadata["meaning"])
-        for item in fields(Settings)
+        for item in _items()
     ]
+
+
+def _section(environ: Mapping[str, str]) -> Section:
+    path = environ.get(variable("config"), "").strip()
+    shop = environ.get(variable("shop"), "").strip()
+    default = next(item.metadata["default"] for item in _items() if item.name == "shop")
+    return config.read(path, shop or default) if path else Section()
+
+
+def _demands(carts: str, described: Mapping[str, Any]) -> set[str]:
+    """Return what it takes to ask for carts, of ``url``, ``key`` and ``token_url``."""
+    if carts == "sql":
+        return {"key"}  # The database's address, with the password in it.
+    recipe = presets.read(carts, described)
+    places = {"key": "{key}" in str(recipe), "token_url": "oauth" in recipe}
+    return {"url"} | {name for name, is_there in places.items() if is_there}
 
 
 class _Reading:
     """One pass over the environment that collects mistakes and goes on."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.mistakes: list[str] = []
+        self._section = _section(environ)
+        self.mistakes = list(self._section.mistakes)
+        texts = {variable(name): text for name, text in self._section.texts.items()}
+        self._places = {variable(name): where for name, where in self._section.places.items()}
+        for name in sorted(texts.keys() & environ.keys()):
+            self.mistakes.append(f"{name} and {self._places[name]} are both set: keep one")
+        self._environ = {**environ, **texts}
 
     def value(self, item: Any) -> Any:
-        text = self._text(variable(item.name), item.metadata["secret"])
+        name = variable(item.name)
+        text = self._text(name, item.metadata["secret"])
         if text is None:
             return None
         try:
             return item.metadata["parse"](text)
         except ValueError as error:
-            self.mistakes.append(f"{variable(item.name)} {error}")
+            self.mistakes.append(f"{self._places.get(name, name)} {error}")
             return None
+
+    def described(self, carts: str | None, judge: Judge | None) -> Mapping[str, Any]:
+        """Return what describes the source *carts*, after *judge* has had a look."""
+        described, place = self._section.described, self._section.place
+        if carts in OWN and not described:
+            where = f"[shops.NAME.carts] in the file that {variable('config')} names"
+            self.mistakes.append(f"{variable('carts')} is {carts}: describe it under {where}")
+        elif described and (carts in OURS or not self._environ.get(variable("carts"))):
+            names = ", ".join(sorted(described))
+            self.mistakes.append(f"{place} has {names}: nobody is asked, under {carts or 'push'}")
+        elif carts not in (None, *OURS) and judge is not None:
+            self.mistakes += [f"{place or carts}: {wrong}" for wrong in judge(carts, described)]
+        return described
 
     def demand(self, name: str, value: Any) -> None:
         said = any(mistake.startswith(variable(name)) for mistake in self.mistakes)
         if value is None and not said:
-            meaning = next(f.metadata["meaning"] for f in fields(Settings) if f.name == name)
+            meaning = next(item.metadata["meaning"] for item in _items() if item.name == name)
             self.mistakes.append(f"{variable(name)} is not set: {meaning}")
 
-    def find_typing_errors(self, cls: type[Settings]) -> None:
-        known = {variable(item.name) for item in fields(cls)}
-        known |= {f"{variable(item.name)}_FILE" for item in fields(cls) if item.metadata["secret"]}
+    def find_typing_errors(self) -> None:
+        known = {variable(item.name) for item in _items()}
+        known |= {f"{variable(item.name)}_FILE" for item in _items() if item.metadata["secret"]}
         for name in sorted(self._environ):
             if name.startswith(PREFIX) and name not in known:
                 self._suggest(name, known)

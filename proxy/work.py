@@ -6,11 +6,12 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime
 
+from proxy.carts import described
 from proxy.carts.http import HttpCarts
 from proxy.carts.pushed import PushedCarts
-from proxy.carts.recipe import Recipe
 from proxy.carts.signed import SignedCarts
 from proxy.carts.source import CartSource
+from proxy.carts.sql import Queries, SqlCarts
 from proxy.checkouts import ConsentMode, Rules
 from proxy.delivery import Sender
 from proxy.enrich import Account
@@ -93,10 +94,14 @@ def source(settings: Settings) -> CartSource:
             return PushedCarts()
         case "signed":
             return SignedCarts()
+    recipe = described.read(settings.carts, settings.described)
+    if isinstance(recipe, Queries):
+        return SqlCarts(recipe, settings.carts_key)
     return HttpCarts(
-        Recipe.preset(settings.carts),
+        recipe,
         url=settings.carts_url or "",
         key=settings.carts_key or "",
+        token_url=settings.carts_token_url or "",
         ca_file=settings.carts_ca,
     )
 

@@ -46,7 +46,7 @@ Json = Any
 
 
 def read(preset: str, body: bytes, cart_id: str) -> Reading:
-    return answer.read(body, Recipe.preset(preset), cart_id)
+    return answer.read(answer.parsed(body), Recipe.preset(preset), cart_id)
 
 
 # -- what live shops answered ------------------------------------------------------------
@@ -249,7 +249,7 @@ def recipe(**money: Json) -> Recipe:
 def test_how_many_digits_are_decimals_is_the_shops_to_say(exponent: Json, total: str) -> None:
     body = changed("vendure", f"{ORDER}.precision", 4)
 
-    reading = answer.read(body, recipe(unit="minor", exponent=exponent), VENDURE[2])
+    reading = answer.read(answer.parsed(body), recipe(unit="minor", exponent=exponent), VENDURE[2])
 
     assert str(reading.cart.total) == total
 
@@ -259,14 +259,14 @@ def test_a_shop_that_does_not_say_it_has_no_amounts(said: Json) -> None:
     body = changed("vendure", f"{ORDER}.precision", said)
 
     with pytest.raises(CartInvalid, match="digits"):
-        answer.read(body, recipe(unit="minor", exponent="precision"), VENDURE[2])
+        answer.read(answer.parsed(body), recipe(unit="minor", exponent="precision"), VENDURE[2])
 
 
 @given(units=st.integers(0, 10**14), exponent=st.integers(0, 6))
 def test_a_minor_amount_keeps_every_digit(units: int, exponent: int) -> None:
     body = changed("vendure", f"{ORDER}.totalWithTax", units)
 
-    reading = answer.read(body, recipe(unit="minor", exponent=exponent), VENDURE[2])
+    reading = answer.read(answer.parsed(body), recipe(unit="minor", exponent=exponent), VENDURE[2])
 
     assert reading.cart.total * 10**exponent == units
 

@@ -53,7 +53,9 @@ _DEFAULTS: dict[str, Any] = {
     "carts": "push",
     "carts_url": None,
     "carts_key": None,
+    "carts_token_url": None,
     "carts_ca": None,
+    "config": None,
     "settle": timedelta(seconds=30),
     "epoch": timedelta(hours=24),
     "late": timedelta(hours=12),
@@ -134,7 +136,7 @@ def test_looking_at_the_store_needs_no_key() -> None:
 
 
 def test_all_mistakes_are_said_at_once() -> None:
-    said = mistakes(*WEB, *SENDER, SETTLE="soon", CARTS="shopify", ORIGINS="*", KLAVIO_KEY="pk_x")
+    said = mistakes(*WEB, *SENDER, SETTLE="soon", CARTS="shopifi", ORIGINS="*", KLAVIO_KEY="pk_x")
 
     assert [mistake.split()[0] for mistake in said] == [
         "CHECKOUT_PROXY_ORIGINS",

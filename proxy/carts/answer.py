@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from jmespath.exceptions import JMESPathError
 
+from proxy.carts import paths
 from proxy.carts.cart import Cart
-from proxy.carts.recipe import Money, Recipe, compiled
+from proxy.carts.fields import Fields, Money
 from proxy.carts.source import Reading
 from proxy.errors import CartGone, CartInvalid, SourceDown, SourceRefused
 from proxy.money import is_amount, minor_unit
@@ -17,24 +17,26 @@ from proxy.money import is_amount, minor_unit
 Json = Any
 
 
-def read(body: bytes, recipe: Recipe, cart_id: str) -> Reading:
-    """Return the cart *cart_id* in *body*, or raise :exc:`CartError`: a 200 proves nothing."""
-    answer = _parsed(body)
-    cart = _found(recipe.cart["root"], answer)
-    if recipe.request.graphql is not None:
-        _check_errors(answer, cart)
+def read(answer: Json, fields: Fields, cart_id: str) -> Reading:
+    """Return the cart in *answer*, or raise :exc:`CartError`: a 200 proves nothing.
+
+    *cart_id* is that of the cart that was asked for, in the form that the platform gives it.
+    """
+    cart = _found(fields.cart["root"], answer)
     if not cart:
+        _check_errors(answer)
         raise CartGone("the shop does not know the cart")
-    if str(_found(recipe.cart["id"], cart)) != cart_id:
+    if str(_found(fields.cart["id"], cart)) != cart_id:
         raise CartGone("the shop answered with another cart")
-    if not _found(recipe.cart["items"], cart):
+    if not _found(fields.cart["items"], cart):
         raise CartGone("the cart is empty")
-    ours = _cart(recipe, cart)
-    completed = _found(recipe.cart.get("completed", "`false`"), cart)
+    ours = _cart(fields, cart)
+    completed = _found(fields.cart.get("completed", "`false`"), cart)
     return Reading(cart=ours, completed=bool(completed), warnings=tuple(_warnings(ours)))
 
 
-def _parsed(body: bytes) -> Json:
+def parsed(body: bytes) -> Json:
+    """Return what *body* says, every decimal figure as a :class:`Decimal`."""
     try:
         # Never a float: 1524.83 is no binary fraction.
         return json.loads(body, parse_float=Decimal, parse_constant=_no_number)
@@ -50,36 +52,35 @@ def _no_number(word: str) -> Json:
 _FORBIDDEN = frozenset({"FORBIDDEN", "UNAUTHENTICATED", "UNAUTHORIZED", "PERMISSIONDENIED"})
 
 
-def _check_errors(answer: Json, cart: Json) -> None:
-    """Raise where a GraphQL server has answered with errors, which it does under status 200.
+def _check_errors(answer: Json) -> None:
+    """Raise where *answer*, which has no cart, has errors: GraphQL's come under status 200.
 
-    With a cart beside them, they are about members that we can do without or will miss below.
+    Those beside a cart are about members that we can do without or will miss below.
     """
-    errors = _found("errors", answer)
-    if cart or not errors:
+    if not _found("errors", answer):
         return
-    paths = "errors[].[extensions.code, extensions.exception.code][]"
-    codes = {str(code).upper().replace("_", "") for code in _found(paths, answer) or ()}
+    codes_at = "errors[].[extensions.code, extensions.exception.code][]"
+    codes = {str(code).upper().replace("_", "") for code in _found(codes_at, answer) or ()}
     if codes & _FORBIDDEN:
-        raise SourceRefused(f"the shop's GraphQL says {', '.join(sorted(codes & _FORBIDDEN))}")
-    raise SourceDown("the shop's GraphQL answered with errors and no cart")
+        raise SourceRefused(f"the shop says {', '.join(sorted(codes & _FORBIDDEN))}")
+    raise SourceDown("the shop answered with errors and no cart")
 
 
 # -- from theirs to ours -----------------------------------------------------------------
 
 
-def _cart(recipe: Recipe, cart: Json) -> Cart:
-    amount = _amount_of(recipe.money, cart)
+def _cart(fields: Fields, cart: Json) -> Cart:
+    amount = _amount_of(fields.money, cart)
     said = {
         name: _value(name, _found(path, cart), amount)
-        for name, path in recipe.cart.items()
+        for name, path in fields.cart.items()
         if name not in _NOT_OURS
     }
-    lines = _found(recipe.cart["items"], cart)
+    lines = _found(fields.cart["items"], cart)
     if not isinstance(lines, list):
         raise CartInvalid("items is no list")
     said["items"] = [
-        {name: _value(name, _found(path, line), amount) for name, path in recipe.item.items()}
+        {name: _value(name, _found(path, line), amount) for name, path in fields.item.items()}
         for line in lines
     ]
     try:
@@ -94,8 +95,8 @@ _AMOUNTS = frozenset({"total", "subtotal", "tax", "shipping", "unit_price", "row
 
 def _found(path: str, within: Json) -> Json:
     try:
-        return compiled(path).search(within)
-    except JMESPathError:
+        return paths.find(path, within)
+    except LookupError:
         raise CartInvalid(
             f"the shop's answer has something else where {path} is looked for"
         ) from None

@@ -1,16 +1,13 @@
-"""Recipe: how a shop's platform is asked for a cart, and where in its answer what stands: data."""
+"""Recipe: how a cart is asked for, and where in the answer what stands: data, not code."""
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self, TypeVar
 
-import jmespath
 import msgspec
-from jmespath.exceptions import JMESPathError
-from jmespath.parser import ParsedResult
 
 from proxy.carts import presets
+from proxy.carts.fields import Fields
 from proxy.errors import Misconfigured
 from proxy.wire import Strict
 
@@ -19,7 +16,8 @@ class Request(Strict, frozen=True, kw_only=True):
     """One request. ``{cart_id}``, ``{key}`` and ``{credential}`` in its texts are filled in.
 
     With *graphql* it is a query, posted with *variables*; else a ``GET`` of *path*. Answers with a
-    status among *refusals* say that we may not ask, whatever the cart.
+    status among *refusals* say that we may not ask, whatever the cart. *token_header* names a
+    header of the answer's with a JSON Web Token: its claims are in the answer as ``token``.
     """
 
     path: str
@@ -28,84 +26,77 @@ class Request(Strict, frozen=True, kw_only=True):
     graphql: str | None = None
     variables: dict[str, str] = msgspec.field(default_factory=dict)
     refusals: tuple[int, ...] = ()
+    token_header: str = ""
 
-    @property
-    def needs_credential(self) -> bool:
-        """Whether a cart can only be read with what the token carries as ``ref``."""
+    def has_place(self, name: str) -> bool:
+        """Tell whether something called *name* is filled in."""
         places = self.query, self.headers, self.variables
         texts = (self.path, *(text for place in places for text in place.values()))
-        return any("{credential}" in text for text in texts)
+        return any(f"{{{name}}}" in text for text in texts)
 
 
-class Money(Strict, frozen=True, kw_only=True):
-    """What an amount is: ``major`` units with decimals, or a whole number of ``minor`` ones.
+class OAuth(Strict, frozen=True, kw_only=True):
+    """That the key is a client's id and secret, ``id:secret``, and buys a token (RFC 6749, 4.4)."""
 
-    *exponent* is how many digits of a minor amount are decimals: a number, or a JMESPath to one
-    in the cart. ISO 4217's would be wrong where the shop has a setting of its own, so there is no
-    default.
-    """
-
-    unit: str
-    exponent: int | str | None = None
+    scope: str = ""
 
 
-class Recipe(Strict, frozen=True, kw_only=True):
-    """All that is particular about a platform. The values of *cart* and *item* are JMESPath.
+class Recipe(Fields, frozen=True, kw_only=True):
+    """All that is particular about a platform whose API is asked.
 
-    *cart* has, by our names, what stands in the answer; ``root`` leads to the cart, and every other
-    one begins there, ``items`` at its lines, from each of which those of *item* begin.
+    A token's cart id is of the form *id_pattern*. The cart's ``id`` is to be *id_form*, filled in
+    as a request's texts are. The answers to the requests of *also* are in the answer under their
+    names.
     """
 
     id_pattern: str
+    id_form: str = "{cart_id}"
     request: Request
-    money: Money
-    cart: dict[str, str]
-    item: dict[str, str]
+    also: dict[str, Request] = msgspec.field(default_factory=dict)
+    oauth: OAuth | None = None
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All that are made for one cart."""
+        return self.request, *self.also.values()
+
+    def needs(self, name: str) -> bool:
+        """Tell whether a cart can only be read with the ``key``, or with the ``credential``."""
+        return any(request.has_place(name) for request in self.requests)
 
     @classmethod
-    def preset(cls, name: str) -> "Recipe":
+    def preset(cls, name: str) -> Self:
         """Return the one that comes with the proxy for the platform *name*."""
-        return cls.parse(tomllib.loads(presets.text(name)))
+        return cls.parse(presets.read(name))
 
     @classmethod
-    def parse(cls, said: Mapping[str, Any]) -> "Recipe":
+    def parse(cls, said: Mapping[str, Any]) -> Self:
         """Return the recipe that *said* describes, or raise :exc:`Misconfigured`."""
-        try:
-            recipe = msgspec.convert(dict(said), cls)
-        except msgspec.ValidationError as error:
-            raise Misconfigured(f"a cart source {error}") from error
-        if mistakes := [*_of_paths(recipe), *_of_forms(recipe)]:
+        recipe = converted(said, cls)
+        if mistakes := [*recipe.mistakes(), *of_pattern(recipe.id_pattern)]:
             raise Misconfigured(*mistakes)
         return recipe
 
 
-def _of_paths(recipe: Recipe) -> Iterator[str]:
-    for table, named, needed in (("cart", recipe.cart, _CART), ("item", recipe.item, _ITEM)):
-        for name in sorted(needed - named.keys()):
-            yield f"a cart source's [{table}] lacks {name}"
-        for name, path in named.items():
-            try:
-                jmespath.compile(path)
-            except JMESPathError as error:
-                yield f"a cart source's {table}.{name} is no JMESPath: {error}"
+T = TypeVar("T")
 
 
-def _of_forms(recipe: Recipe) -> Iterator[str]:
+def converted(said: Mapping[str, Any], kind: type[T]) -> T:
+    """Return *said* as a *kind*, or raise :exc:`Misconfigured`."""
     try:
-        re.compile(recipe.id_pattern)
+        return msgspec.convert(dict(said), kind)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(str(error)) from error
+
+
+def of_pattern(pattern: str) -> Iterator[str]:
+    """Yield what is wrong with the form of cart ids."""
+    try:
+        re.compile(pattern)
     except re.error as error:
-        yield f"a cart source's id_pattern is no regular expression: {error}"
-    money = recipe.money
-    if money.unit not in ("major", "minor"):
-        yield f"a cart source's money.unit is major or minor, not {money.unit!r}"
-    if (money.unit == "minor") != (money.exponent is not None):
-        yield "a cart source's money.exponent goes with the unit minor, and only with it"
+        yield f"id_pattern is no regular expression: {error}"
 
 
-_CART = frozenset({"root", "id", "currency", "total", "items"})
-_ITEM = frozenset({"product_id", "name", "quantity", "unit_price"})
-
-
-def compiled(path: str) -> ParsedResult:
-    """Return *path* ready to be searched with; JMESPath keeps the last ones it has compiled."""
-    return jmespath.compile(path)
+def filled(text: str, known: Mapping[str, str]) -> str:
+    """Return *text* with what is *known* in its places; what is put in is not looked at again."""
+    return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], found[0]), text)

@@ -1,0 +1,60 @@
+"""Fields: what stands where in a cart that somebody else has written down."""
+
+from collections.abc import Iterator
+
+from proxy.carts import paths
+from proxy.carts.cart import Cart, LineItem
+from proxy.wire import Strict
+
+
+class Money(Strict, frozen=True, kw_only=True):
+    """What an amount is: ``major`` units with decimals, or a whole number of ``minor`` ones.
+
+    *exponent* is how many digits of a minor amount are decimals: a number, or a JMESPath to one
+    in the cart. ISO 4217's would be wrong where the shop has a setting of its own, so there is no
+    default.
+    """
+
+    unit: str
+    exponent: int | str | None = None
+
+
+class Fields(Strict, frozen=True, kw_only=True):
+    """Where in an answer what of ours stands. The values of *cart* and *item* are JMESPath.
+
+    ``root`` leads to the cart, and every other one of *cart* begins there, ``items`` at its lines,
+    from each of which those of *item* begin.
+    """
+
+    money: Money
+    cart: dict[str, str]
+    item: dict[str, str]
+
+    def mistakes(self) -> Iterator[str]:
+        """Yield what is wrong, each with its key."""
+        yield from _of_names("cart", self.cart, _CART, _CART_TOO)
+        yield from _of_names("item", self.item, _ITEM, _ITEM_TOO)
+        if self.money.unit not in ("major", "minor"):
+            yield f"money.unit is major or minor, not {self.money.unit!r}"
+        if (self.money.unit == "minor") != (self.money.exponent is not None):
+            yield "money.exponent goes with the unit minor, and only with it"
+
+
+def _of_names(
+    table: str, named: dict[str, str], needed: frozenset[str], known: frozenset[str]
+) -> Iterator[str]:
+    for name in sorted(needed - named.keys()):
+        yield f"[{table}] lacks {name}"
+    for name in sorted(named.keys() - known):
+        yield f"{table}.{name} is none of ours: there is {', '.join(sorted(known))}"
+    for name, path in named.items():
+        try:
+            paths.check(path)
+        except ValueError as error:
+            yield f"{table}.{name} {error}"
+
+
+_CART = frozenset({"root", "id", "currency", "total", "items"})
+_CART_TOO = _CART | {"completed", *Cart.__struct_fields__}
+_ITEM = frozenset({"product_id", "name", "quantity", "unit_price"})
+_ITEM_TOO = frozenset(LineItem.__struct_fields__)

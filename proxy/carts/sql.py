@@ -1,0 +1,180 @@
+"""Sql: carts that are read from the shop's own database, by two statements of the shop's own."""
+
+import re
+import sqlite3
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+
+from proxy.carts import answer
+from proxy.carts.cart import Cart, LineItem
+from proxy.carts.fields import Fields, Money
+from proxy.carts.recipe import converted, of_pattern
+from proxy.carts.source import CartRef, Reading
+from proxy.errors import CartGone, CartInvalid, Misconfigured, SourceDown, SourceRefused
+from proxy.wire import Strict
+
+_CONNECT_SECONDS = 2
+_STATEMENT_SECONDS = 3
+_CONNECTIONS = 4
+_MOST_LINES = 10_000
+
+
+class Queries(Strict, frozen=True, kw_only=True):
+    """Two SELECTs with the parameter ``:cart_id``, whose columns bear our names.
+
+    *cart_query* gives one row with ``id``, ``currency``, ``total`` and what else of a cart is
+    known, ``completed`` too; *items_query* one for each line. What is a list in a cart is an array
+    there, or text with commas between.
+    """
+
+    id_pattern: str
+    money: Money
+    cart_query: str
+    items_query: str
+
+    @classmethod
+    def parse(cls, said: Mapping[str, Any]) -> Self:
+        """Return the queries that *said* describes, or raise :exc:`Misconfigured`."""
+        queries = converted(said, cls)
+        mistakes = [*queries.fields.mistakes(), *of_pattern(queries.id_pattern)]
+        both = ("cart_query", "items_query")
+        lacking = [name for name in both if ":cart_id" not in getattr(queries, name)]
+        mistakes += [f"{name} has no :cart_id in it" for name in lacking]
+        if mistakes:
+            raise Misconfigured(*mistakes)
+        return queries
+
+    @property
+    def fields(self) -> Fields:
+        """Where in the rows what stands: where it is called so."""
+        return Fields(money=self.money, cart=_CART, item=_ITEM)
+
+
+_CART = {name: name for name in ("id", "completed", *Cart.__struct_fields__)} | {"root": "@"}
+_ITEM = {name: name for name in LineItem.__struct_fields__}
+_LISTS = ("coupons", "categories")
+
+
+class SqlCarts:
+    """Read carts from the database at *url*, SQLAlchemy's, with *queries*; change nothing there.
+
+    To connect takes two seconds at most, and a statement three. Raises :exc:`Misconfigured` where
+    the address is none, or the database's driver is not installed.
+    """
+
+    def __init__(self, queries: Queries, url: str) -> None:
+        self._queries = queries
+        self._engine = _engine(url)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def fetch(self, ref: CartRef) -> Reading:
+        """Return the cart as its rows are now, or raise :exc:`CartError`."""
+        if not re.fullmatch(self._queries.id_pattern, ref.cart_id):
+            raise CartInvalid("the token's cart id is not of the form that this shop's have")
+        try:
+            with self._engine.connect() as connection:
+                said = self._said(connection, ref.cart_id)
+        except (OperationalError, InterfaceError) as error:
+            raise SourceDown(f"the database does not answer: {_name(error)}") from None
+        except DataError as error:
+            raise CartInvalid(f"the database cannot take the cart's id: {_name(error)}") from None
+        except SQLAlchemyError as error:
+            raise SourceRefused(f"the database refuses the query: {_name(error)}") from None
+        return answer.read(said, self._queries.fields, ref.cart_id)
+
+    def _said(self, connection: Connection, cart_id: str) -> dict[str, Any]:
+        _guard(connection)
+        asked = {"cart_id": cart_id}
+        cart = connection.execute(text(self._queries.cart_query), asked).mappings().first()
+        if cart is None:
+            raise CartGone("the shop does not know the cart")
+        items = connection.execute(text(self._queries.items_query), asked).mappings()
+        rows = [_ours(row, _ITEM) for row in items.fetchmany(_MOST_LINES)]
+        return _ours(cart, _CART) | {"items": rows}
+
+
+def _guard(connection: Connection) -> None:
+    """Have nothing written in this reading, and have no statement of it take for ever."""
+    for guard in _GUARDS.get(connection.dialect.name, ()):
+        connection.execute(text(guard))
+    driver: Any = connection.connection.dbapi_connection
+    if isinstance(driver, sqlite3.Connection):
+        until = time.monotonic() + _STATEMENT_SECONDS
+        driver.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+
+
+_GUARDS = {
+    "postgresql": (
+        "SET TRANSACTION READ ONLY",
+        f"SET LOCAL statement_timeout = {_STATEMENT_SECONDS * 1000}",
+    ),
+    "mysql": (
+        f"SET SESSION max_execution_time = {_STATEMENT_SECONDS * 1000}",
+        "START TRANSACTION READ ONLY",
+    ),
+    "mariadb": (
+        f"SET SESSION max_statement_time = {_STATEMENT_SECONDS}",
+        "START TRANSACTION READ ONLY",
+    ),
+}
+
+
+def _ours(row: RowMapping, known: Mapping[str, str]) -> dict[str, Any]:
+    """Return *row* by its columns' names; a misspelt one is refused rather than lost."""
+    for name in row:
+        if name not in (*known, "exponent"):
+            raise SourceRefused(f"a query has a column {name!r}, and a cart has no such member")
+    return {name: _listed(value) if name in _LISTS else value for name, value in row.items()}
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _name(error: SQLAlchemyError) -> str:
+    """Return what kind of error it is; its words may have the cart's data in them."""
+    return type(error.orig if isinstance(error, DBAPIError) else error).__name__
+
+
+# -- connecting --------------------------------------------------------------------------
+
+
+def _engine(url: str) -> Engine:
+    try:
+        engine = create_engine(
+            url, pool_size=_CONNECTIONS, max_overflow=0, pool_pre_ping=True, hide_parameters=True
+        )
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        words = "is no database's address, or its driver is not installed"
+        raise Misconfigured(f"{words} ({type(error).__name__})") from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _guard_sqlite)
+    else:
+        event.listen(engine, "do_connect", _in_time)
+    return engine
+
+
+def _in_time(_dialect: Any, _record: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+    kwargs["connect_timeout"] = _CONNECT_SECONDS
+
+
+def _guard_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute(f"PRAGMA busy_timeout = {_CONNECT_SECONDS * 1000}")
