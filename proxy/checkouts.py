@@ -10,6 +10,7 @@ from hashlib import sha256
 from msgspec import Struct
 from msgspec.structs import replace
 
+from proxy.claims import Compared
 from proxy.facts import (
     CartDeleted,
     CartPushed,
@@ -67,7 +68,8 @@ class Checkout(Struct, frozen=True, kw_only=True):
     or ``None`` while it waits for somebody. ``addressee`` is the profile that an unanswered attempt
     may already have reached: a later correction cannot change it, nor can a later attempt that
     fails, or one checkout would count for two people. ``maybe_sent`` remembers that there was one
-    after it was erased: such a checkout is not opened again.
+    after it was erased: such a checkout is not opened again. ``claim`` is how the page's total
+    stood to the one that was sent.
     """
 
     shop: str
@@ -88,6 +90,7 @@ class Checkout(Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     addressee: Profile | None = None
     maybe_sent: bool = False
+    claim: Compared | None = None
 
     def __repr__(self) -> str:
         # Without a word about the person.
@@ -380,9 +383,11 @@ def tries(checkout: Checkout, trouble: Trouble) -> int:
     return checkout.attempts if checkout.trouble is trouble else 0
 
 
-def addressed(checkout: Checkout, *, seen: Checkout, profile: Profile) -> Checkout:
+def addressed(
+    checkout: Checkout, *, seen: Checkout, profile: Profile, claim: Compared | None = None
+) -> Checkout:
     """Return *checkout* about to be sent to *profile*, or as it is if it changed since *seen*."""
-    return replace(checkout, addressee=profile) if checkout == seen else checkout
+    return replace(checkout, addressee=profile, claim=claim) if checkout == seen else checkout
 
 
 def delivered(checkout: Checkout) -> Checkout:

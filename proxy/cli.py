@@ -20,6 +20,7 @@ from proxy.carts import shown
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef
 from proxy.checkouts import Status, public_id
+from proxy.claims import Compared
 from proxy.errors import CartError, Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
 from proxy.settings import SENDER, WEB, Settings, described
@@ -236,12 +237,20 @@ def status() -> None:
     with _book() as (settings, book):
         for standing, count in book.counts(settings.shop).items():
             click.echo(f"{standing:<12} {count:>8}")
+        _say_claims(book.claims(settings.shop))
         if not _say_if_held(book.standing(settings.shop)):
             _say_oldest(book.oldest_due(settings.shop))
         if damaged := Store(settings.store).damaged:
             names = ", ".join(path.name for path in damaged)
             words = f"{len(damaged)} set aside as damaged, see the log, then delete: {names}"
             click.secho(words, fg="yellow")
+
+
+def _say_claims(claims: dict[Compared, int]) -> None:
+    """Say how the pages' totals stood to the shop's, where a page has said any."""
+    if sum(claims.values()) > claims[Compared.ABSENT]:
+        counted = ", ".join(f"{claim} {count}" for claim, count in claims.items())
+        click.echo(f"totals that pages said, beside the shop's: {counted}")
 
 
 def _say_if_held(standing: Standing) -> bool:

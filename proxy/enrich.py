@@ -10,6 +10,7 @@ from proxy import checkouts, payload
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef, CartSource
 from proxy.checkouts import Checkout, Rules, Trouble, public_id
+from proxy.claims import Compared, compared
 from proxy.errors import CartError, CartGone, CartNotReady, SourceDown, SourceRefused
 from proxy.identity import Profile, identify
 from proxy.latest import value
@@ -41,6 +42,7 @@ class Ready:
 
     checkout: Checkout
     event: Event
+    claim: Compared
     entry: bytes = b""
 
     @property
@@ -55,7 +57,9 @@ class Ready:
 
     def address(self, checkout: Checkout) -> Checkout:
         """Return *checkout* about to be sent, or as it is if it changed meanwhile."""
-        return checkouts.addressed(checkout, seen=self.checkout, profile=self.event.profile)
+        return checkouts.addressed(
+            checkout, seen=self.checkout, profile=self.event.profile, claim=self.claim
+        )
 
     @property
     def expected(self) -> Checkout:
@@ -146,7 +150,8 @@ class Enricher:
         may_repeat = checkout.addressee is not None
         names = self._account.property_names
         entry = payload.bulk_entry(event, names) if in_bulk and not may_repeat else b""
-        return Ready(checkout=checkout, event=event, entry=entry)
+        claim = compared(value(checkout.latest.claimed), cart)
+        return Ready(checkout=checkout, event=event, claim=claim, entry=entry)
 
     def _event(self, checkout: Checkout, cart: Cart, profile: Profile) -> Event:
         return Event(

@@ -98,7 +98,7 @@ def test_a_cart_is_its_row_and_its_lines(carts: SqlCarts) -> None:
     assert (cart.total, cart.tax, cart.currency) == (Decimal("59.97"), Decimal("9.57"), "EUR")
     assert cart.email == "shopper@example.com"
     assert [(item.name, item.quantity, item.unit_price) for item in cart.items] == [
-        ("Tea", 3, Decimal("19.99"))
+        ("Tea", Decimal(3), Decimal("19.99"))
     ]
     assert (reading.completed, reading.warnings) == (False, ())
 

@@ -17,6 +17,7 @@ from proxy.checkouts import (
     Status,
     brought_back,
 )
+from proxy.claims import Compared
 from proxy.standing import Standing
 from proxy.store import rows, schema
 from proxy.store.folding import Folding
@@ -183,6 +184,17 @@ class Book:
             found = connection.execute(count.where(table.c.shop == shop))
             counted = {row.status: row.many for row in found}
         return {status: counted.get(status, 0) for status in Status}
+
+    def claims(self, shop: str) -> dict[Compared, int]:
+        """Return how the pages' totals stood to those that were sent, and how often."""
+        table = schema.checkouts
+        sent = (table.c.shop == shop) & (table.c.status == Status.DELIVERED)
+        query = select(table.c.claim, func.count().label("many")).where(sent)
+        with self._engine.connect() as connection:
+            counted = {
+                row.claim: row.many for row in connection.execute(query.group_by(table.c.claim))
+            }
+        return {claim: counted.get(claim, 0) for claim in Compared}
 
     def oldest_due(self, shop: str) -> datetime | None:
         """Return since when the checkout that is longest due has been due."""

@@ -27,6 +27,7 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from proxy.carts.cart import Cart
 from proxy.checkouts import Status, Trouble
+from proxy.claims import Compared
 from proxy.identity import Profile
 from proxy.latest import Latest
 
@@ -145,6 +146,7 @@ checkouts = Table(
     Column("addresses", Json(tuple[str, ...]), nullable=False),
     Column("addressee", Json(Profile)),
     Column("maybe_sent", Boolean, nullable=False),
+    Column("claim", words(Compared)),
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
     Index("checkouts_due", "shop", "status", "due_at"),
 )
