@@ -11,10 +11,11 @@ from flask import Flask, Response
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 
-from proxy import collect, health, shop
+from proxy import collect, guest, health, shop
+from proxy.carts import presets
 from proxy.errors import Refused, Unavailable
 from proxy.fast import Fast
-from proxy.settings import WEB, Settings
+from proxy.settings import WEB, Settings, guest_pattern
 from proxy.snippet import Snippet
 from proxy.store import Inbox, Store
 from proxy.tokens import Tokens
@@ -38,7 +39,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     page = _register(app, settings, tokens, inbox)
     CORS(
         app,
-        resources={f"{settings.prefix}/state": {"origins": list(settings.origins)}},
+        resources={
+            f"{settings.prefix}/{path}": {"origins": list(settings.origins)}
+            for path in ("state", "session")
+        },
         methods=["POST"],
         max_age=timedelta(hours=1),
     )
@@ -68,7 +72,20 @@ def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Inbox) -> c
     app.register_blueprint(collect.blueprint(page, settings.prefix))
     app.register_blueprint(shop.blueprint(server))
     app.register_blueprint(health.blueprint(inbox.probe))
+    if settings.guests == "on":
+        app.register_blueprint(guest.blueprint(_guests(settings, tokens), settings.prefix))
     return page
+
+
+def _guests(settings: Settings, tokens: Tokens) -> guest.Surface:
+    return guest.Surface(
+        tokens=tokens,
+        shop=settings.shop,
+        origins=settings.origins,
+        pattern=guest_pattern(settings.carts, settings.described),
+        needs_ref="{credential}" in str(presets.read(settings.carts, settings.described)),
+        now=_now,
+    )
 
 
 def _now() -> datetime:

@@ -79,7 +79,7 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
 
     No framework's request comes in here, so that there may be several ways to this place.
     """
-    _check_origin(head, surface.origins)
+    check_origin(head.host, head.origin, surface.origins)
     door.check_type(head.media_type, MEDIA_TYPES)
     posted = door.parsed(_DECODER, read())
     now = surface.now()
@@ -141,13 +141,13 @@ def _script(snippet: Snippet, cache_control: str) -> Response:
     return response
 
 
-def _check_origin(head: Head, origins: tuple[str, ...]) -> None:
-    origin = head.origin
-    if origin is None or origin in origins or _origin(origin)[1] == head.host:
+def check_origin(host: str, origin: str | None, origins: tuple[str, ...]) -> None:
+    """Raise :exc:`Forbidden` unless pages of *origin* may post to *host*."""
+    if origin is None or origin in origins or _origin(origin)[1] == host:
         return
     raise Forbidden(
         f"Pages of {origin} may not post here: add it to CHECKOUT_PROXY_ORIGINS, "
-        f"or serve the proxy under that page's own host (this is {head.host})."
+        f"or serve the proxy under that page's own host (this is {host})."
     )
 
 

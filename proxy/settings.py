@@ -274,6 +274,12 @@ class Settings:
         "opt-out",
     )
 
+    guests: str = _setting(
+        _one_of("off", "on"),
+        "on: a page may ask for a session itself, where a cart's id cannot be guessed "
+        "(docs/guests.md)",
+        "off",
+    )
     fast: str = _setting(
         _one_of("on", "off"),
         "on: what the page usually posts is taken before Flask's dispatch, twice as many a second; "
@@ -299,6 +305,8 @@ class Settings:
         reading = _Reading(environ)
         values = {item.name: reading.value(item) for item in _items()}
         values["described"] = reading.described(values["carts"], judge)
+        if values["guests"] == "on":
+            reading.check_guests(values["carts"])
         for name in need:
             if not _can_do_without(name, values["carts"], values["described"]):
                 reading.demand(name, values[name])
@@ -340,6 +348,13 @@ def _section(environ: Mapping[str, str]) -> Section:
     shop = environ.get(variable("shop"), "").strip()
     default = next(item.metadata["default"] for item in _items() if item.name == "shop")
     return config.read(path, shop or default) if path else Section()
+
+
+def guest_pattern(carts: str | None, described: Mapping[str, Any]) -> str:
+    """Return the form of cart ids that nobody guesses; it is empty where there is none."""
+    if carts in (None, *OURS):
+        return ""
+    return str(presets.read(str(carts), described).get("guest_pattern", ""))
 
 
 def _demands(carts: str, described: Mapping[str, Any]) -> set[str]:
@@ -386,6 +401,14 @@ class _Reading:
         elif carts not in (None, *OURS) and judge is not None:
             self.mistakes += [f"{place or carts}: {wrong}" for wrong in judge(carts, described)]
         return described
+
+    def check_guests(self, carts: str | None) -> None:
+        """Note where guests could name the cart of somebody else."""
+        if not guest_pattern(carts, self._section.described):
+            self.mistakes.append(
+                f"{variable('guests')} is on, and the totals come from {carts or 'push'}, where a "
+                "cart's id can be guessed or nobody can be asked about it"
+            )
 
     def demand(self, name: str, value: Any) -> None:
         said = any(mistake.startswith(variable(name)) for mistake in self.mistakes)

@@ -36,7 +36,7 @@ class Session(Strict, frozen=True, kw_only=True):
     """One shopper's cart, as the shop's server vouches for it.
 
     ``cart`` is a snapshot for the cart source ``signed``; ``ref`` is the credential that reads
-    the cart, for sources that need the shopper's own.
+    the cart, for sources that need the shopper's own. A ``guest``'s is vouched for by nobody.
     """
 
     shop: str
@@ -44,6 +44,7 @@ class Session(Strict, frozen=True, kw_only=True):
     customer: Customer | None = None
     cart: Cart | None = None
     ref: Ref | None = None
+    guest: bool = False
 
 
 class Tokens:

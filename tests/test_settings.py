@@ -60,6 +60,7 @@ _DEFAULTS: dict[str, Any] = {
     "epoch": timedelta(hours=24),
     "late": timedelta(hours=12),
     "consent": "opt-out",
+    "guests": "off",
     "fast": "on",
 }
 

@@ -44,12 +44,14 @@ class OAuth(Strict, frozen=True, kw_only=True):
 class Recipe(Fields, frozen=True, kw_only=True):
     """All that is particular about a platform whose API is asked.
 
-    A token's cart id is of the form *id_pattern*. The cart's ``id`` is to be *id_form*, filled in
+    A token's cart id is of the form *id_pattern*; that of a guest, who can be anybody, is of the
+    form *guest_pattern*, which nobody guesses. The cart's ``id`` is to be *id_form*, filled in
     as a request's texts are. The answers to the requests of *also* are in the answer under their
     names.
     """
 
     id_pattern: str
+    guest_pattern: str = ""
     id_form: str = "{cart_id}"
     request: Request
     also: dict[str, Request] = msgspec.field(default_factory=dict)
@@ -73,7 +75,11 @@ class Recipe(Fields, frozen=True, kw_only=True):
     def parse(cls, said: Mapping[str, Any]) -> Self:
         """Return the recipe that *said* describes, or raise :exc:`Misconfigured`."""
         recipe = converted(said, cls)
-        if mistakes := [*recipe.mistakes(), *of_pattern(recipe.id_pattern)]:
+        if mistakes := [
+            *recipe.mistakes(),
+            *of_pattern(recipe.id_pattern),
+            *of_pattern(recipe.guest_pattern),
+        ]:
             raise Misconfigured(*mistakes)
         return recipe
 

@@ -40,6 +40,7 @@ class Queries(Strict, frozen=True, kw_only=True):
     """
 
     id_pattern: str
+    guest_pattern: str = ""
     money: Money
     cart_query: str
     items_query: str

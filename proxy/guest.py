@@ -1,0 +1,75 @@
+"""Guest: a session for the page of a shop that has no server of its own to vouch for it.
+
+Anybody may ask for one, so it says no more than the page could: which cart. That nobody asks for a
+stranger's is the platform's doing, whose cart ids, or the credentials that read a cart, cannot be
+guessed; whether there is such a cart the sender learns from the shop.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from flask import Blueprint, request
+
+from proxy import collect, door
+from proxy.errors import Forbidden, Unprocessable
+from proxy.tokens import CartId, Ref, Session, Tokens
+
+MAX_BYTES = 8 * 1024
+
+
+class NewGuest(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of ``POST /co/session``: the cart, and the credential that reads it, if any."""
+
+    cart_id: CartId
+    ref: Ref | None = None
+
+
+_DECODER = msgspec.json.Decoder(NewGuest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surface:
+    """What the guests' surface needs of the rest; cart ids are of the form *pattern*."""
+
+    tokens: Tokens
+    shop: str
+    origins: tuple[str, ...]
+    pattern: str
+    needs_ref: bool
+    now: Callable[[], datetime]
+
+
+def blueprint(surface: Surface, prefix: str) -> Blueprint:
+    """Return the guests' surface under *prefix*."""
+    routes = Blueprint("guest", __name__, url_prefix=prefix)
+
+    @routes.post("/session")
+    def new_session() -> tuple[dict[str, str], int, dict[str, str]]:
+        _check_page(surface)
+        asked = door.body(_DECODER, *collect.MEDIA_TYPES, most_bytes=MAX_BYTES)
+        _check_cart(surface, asked)
+        session = Session(shop=surface.shop, cart_id=asked.cart_id, ref=asked.ref, guest=True)
+        expires_at = surface.tokens.expires_at(surface.now()).isoformat(timespec="seconds")
+        body = {"token": surface.tokens.sign(session), "expires_at": expires_at}
+        return body, 201, {"Cache-Control": "no-store"}
+
+    return routes
+
+
+def _check_page(surface: Surface) -> None:
+    origin = request.headers.get("Origin")
+    if origin is None:
+        raise Forbidden("Only a page is given a session here, and a browser says whose it is.")
+    collect.check_origin(request.host, origin, surface.origins)
+
+
+def _check_cart(surface: Surface, asked: NewGuest) -> None:
+    if re.fullmatch(surface.pattern, asked.cart_id) is None:
+        raise Unprocessable(
+            "cart_id is not of the form that guests' carts have.", pointer="/cart_id"
+        )
+    if surface.needs_ref and not asked.ref:
+        raise Unprocessable("ref is missing: this cart is read with it.", pointer="/ref")
