@@ -162,7 +162,8 @@ def _warnings(cart: Cart) -> Any:
     ]
     slack = minor_unit(cart.currency) * (len(rows) + 1)
     with_shipping = sum(rows, cart.shipping or Decimal(0))
-    after = with_shipping - (cart.discount or 0)
-    taxed = after + (cart.tax or 0)
-    if all(abs(cart.total - each) > slack for each in (with_shipping, after, taxed)):
+    # Rows may be those before or after the discount, and taxes in them or not.
+    sums = with_shipping, with_shipping - (cart.discount or 0)
+    taxed = [each + (cart.tax or 0) for each in sums]
+    if all(abs(cart.total - each) > slack for each in (*sums, *taxed)):
         yield f"the lines and the shipping make {with_shipping}, the total is {cart.total}"
