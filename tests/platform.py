@@ -1,11 +1,13 @@
 """Platform: a shop's API, played over real HTTP with what a live one once answered."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 RECORDED = Path(__file__).parent / "carts"
 KEY = "the-key-that-reads-carts"
@@ -25,10 +27,12 @@ class Asked:
 class Platform:
     """A shop at *url* that gives *answer* to everybody; *status* and *headers* go with it.
 
-    With *reply* it does something else on the bare connection instead.
+    With *answers* it gives what stands there under a request's path, and else 404. With *reply* it
+    does something else on the bare connection instead.
     """
 
     answer: bytes = b"{}"
+    answers: dict[str, bytes] = field(default_factory=dict)
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
     reply: Callable[[BaseHTTPRequestHandler], None] | None = None
@@ -76,14 +80,30 @@ class Platform:
 
     def say(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer as it was set up."""
-        handler.send_response(self.status)
+        path = handler.path.partition("?")[0]
+        answer = self.answers.get(path, b"") if self.answers else self.answer
+        handler.send_response(self.status if answer else 404)
         for name, text in self.headers.items():
             handler.send_header(name, text)
-        handler.send_header("Content-Length", str(len(self.answer)))
+        handler.send_header("Content-Length", str(len(answer)))
         handler.end_headers()
-        handler.wfile.write(self.answer)
+        handler.wfile.write(answer)
 
 
 def recorded(name: str) -> bytes:
-    """Return what a live shop answered."""
+    """Return what the shop *name* answered."""
     return (RECORDED / f"{name}.json").read_bytes()
+
+
+def changed(name: str, path: str, value: Any) -> bytes:
+    """Return a recorded answer in which *value* stands at *path*; ``...`` takes it out."""
+    said = json.loads(recorded(name))
+    *way, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    place = said
+    for step in way:
+        place = place[step]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return json.dumps(said).encode()

@@ -34,7 +34,7 @@ from proxy.errors import (
 )
 from proxy.money import rounded
 from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo, until
-from tests.platform import KEY, Platform, recorded
+from tests.platform import KEY, Platform, changed, recorded
 from tests.running import Proxy
 
 MEDUSA_EUR = ("medusa", "medusa_eur", "cart_01M82D2SFH33B1SN426B380WC9")
@@ -95,20 +95,6 @@ def test_a_vendure_cart_comes_with_all_that_vendure_knows() -> None:
 
 
 # -- answers that are no cart ------------------------------------------------------------
-
-
-def changed(name: str, path: str, value: Json) -> bytes:
-    """Return a recorded answer in which *value* stands at *path*; ``...`` takes it out."""
-    said = json.loads(recorded(name))
-    *way, last = [int(step) if step.isdigit() else step for step in path.split(".")]
-    place = said
-    for step in way:
-        place = place[step]
-    if value is ...:
-        del place[last]
-    else:
-        place[last] = value
-    return json.dumps(said).encode()
 
 
 ORDER = "data.orders.items.0"
