@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from proxy.carts import presets
 from proxy.settings import described
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +27,14 @@ def test_the_readmes_token_examples_are_those_that_are_run() -> None:
 
     assert set(in_readme) == {"python", "js", "php", "ruby"}
     assert all(code in in_tokens[language] for language, code in in_readme.items())
+
+
+def test_every_platform_is_in_the_table_that_says_what_was_run_against_it() -> None:
+    carts = (ROOT / "docs" / "carts.md").read_text(encoding="utf-8")
+
+    rows = re.findall(r"^\| [^|`]+ \| `([a-z]+)` \| .+ \| .+ \|$", carts, re.M)
+
+    assert sorted(rows) == presets.names()
 
 
 def test_every_link_between_the_documents_leads_somewhere() -> None:
