@@ -217,7 +217,8 @@ def cart(cart_id: str, ref: str | None, *, as_json: bool) -> None:
     pushed = _pushed(cart_id) if settings.carts == "push" else None
     asked = CartRef(shop=settings.shop, cart_id=cart_id, credential=ref, pushed=pushed)
     try:
-        reading = work.source(settings).fetch(asked)
+        with work.source(settings) as carts:
+            reading = carts.fetch(asked)
     except CartError as error:
         raise click.ClickException(f"{type(error).__name__}: {error}") from error
     click.echo(shown.as_json(cart_id, reading) if as_json else "\n".join(shown.in_words(reading)))

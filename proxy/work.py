@@ -3,7 +3,8 @@
 import gc
 import logging
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 from proxy.carts import described
@@ -53,12 +54,12 @@ def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -
     # Thousands of objects are made for a batch, and few of them in a cycle: to look for cycles as
     # often as Python does by itself took a sixth of the sender's time.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    with closing(store.inboxes(settings.shop)) as inboxes:
+    with closing(store.inboxes(settings.shop)) as inboxes, source(settings) as carts:
         sender = Sender(
             _account(settings),
             inboxes=inboxes,
             book=book,
-            source=source(settings),
+            source=carts,
             klaviyo=_klaviyo(settings),
             now=lambda: datetime.now(UTC),
         )
@@ -87,13 +88,20 @@ def _account(settings: Settings) -> Account:
     )
 
 
-def source(settings: Settings) -> CartSource:
-    """Return where the totals come from."""
+@contextmanager
+def source(settings: Settings) -> Iterator[CartSource]:
+    """Give where the totals come from; its connections are closed at the end."""
     match settings.carts:
         case "push":
-            return PushedCarts()
+            yield PushedCarts()
         case "signed":
-            return SignedCarts()
+            yield SignedCarts()
+        case _:
+            with closing(_asked(settings)) as carts:
+                yield carts
+
+
+def _asked(settings: Settings) -> HttpCarts | SqlCarts:
     recipe = described.read(settings.carts, settings.described)
     if isinstance(recipe, Queries):
         return SqlCarts(recipe, settings.carts_key)
