@@ -111,7 +111,9 @@ class SqlCarts:
 
 def _guard(connection: Connection) -> None:
     """Have nothing written in this reading, and have no statement of it take for ever."""
-    for guard in _GUARDS.get(connection.dialect.name, ()):
+    dialect: Any = connection.dialect
+    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+    for guard in _GUARDS.get(name, ()):
         connection.execute(text(guard))
     driver: Any = connection.connection.dbapi_connection
     if isinstance(driver, sqlite3.Connection):
