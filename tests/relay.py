@@ -28,6 +28,11 @@ class Relay:
         """Its near end, where TLS is spoken."""
         return f"https://127.0.0.1:{self._port}"
 
+    @property
+    def plain_url(self) -> str:
+        """Its near end, where it is not."""
+        return f"http://127.0.0.1:{self._port}"
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._run(self._listen())

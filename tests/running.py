@@ -51,6 +51,9 @@ class Program(ABC):
     inside the block. A program that does not start or stop raises, with its log.
     """
 
+    # How long it may take to start, in seconds.
+    patience = _PATIENCE
+
     def __init__(self, name: str, *command: str, env: Mapping[str, str] | None = None) -> None:
         self.name = name
         self._command = command
@@ -136,7 +139,7 @@ class Program(ABC):
         self._whole_log, self._log = self.log, None
 
     def _wait_until_up(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + self.patience
         while not self.is_up():
             assert process.poll() is None, self._said(f"ended with status {process.returncode}")
             assert time.monotonic() < deadline, self._said("does not answer")
