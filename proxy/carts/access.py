@@ -1,5 +1,6 @@
 """Access: the token that our credentials buy where a platform wants one (OAuth 2.0)."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -41,13 +42,22 @@ class Access:
         try:
             yield token
         except SourceRefused as error:
-            with self._lock:
-                if token == self._token and self._was_good:
-                    self._until = 0.0
-                    raise SourceDown(f"{error}, to an access token that was good before") from None
-            raise
+            if self._was_never_good(token):
+                raise
+            self._forget(token)
+            raise SourceDown(f"{error}, to an access token that was good before") from None
         with self._lock:
             self._was_good |= token == self._token
+
+    def _was_never_good(self, token: str) -> bool:
+        with self._lock:
+            # Another may have been bought meanwhile, and whether that one is good is not known.
+            return token == self._token and not self._was_good
+
+    def _forget(self, token: str) -> None:
+        with self._lock:
+            if token == self._token:
+                self._until = 0.0
 
     def _current(self) -> str:
         with self._lock:
@@ -64,9 +74,11 @@ class Access:
             body, _ = self._asking.ask(request, refusals=(400,))
         except (CartGone, CartInvalid, SourceRefused) as error:
             raise SourceRefused(f"no access token is to be had: {error}") from None
-        said: Any = answer.parsed(body)
-        token, age = (said.get("access_token"), said.get("expires_in")) if said else (None, None)
-        if not isinstance(token, str) or not token.isprintable():
+        parsed: Any = answer.parsed(body)
+        said = parsed if isinstance(parsed, dict) else {}
+        token, age = said.get("access_token"), said.get("expires_in")
+        # It goes into a header.
+        if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
             raise SourceDown("the shop's answer has no access token")
         self._token, self._was_good = token, False
         self._until = time.monotonic() + max(0, (age if type(age) is int else _USUAL_AGE) - _AHEAD)
