@@ -1,25 +1,23 @@
 """A real Vendure: its carts, read by the served proxy with a key that can do nothing else."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.carts import answer, shown
 from proxy.carts.recipe import Recipe
 from proxy.checkouts import Status
-from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo, until
+from tests.actors import until
 from tests.live import node_environment
+from tests.live.scene import Scene, read, staged
 from tests.live.vendure import Administrator, Shopper, Vendure
 from tests.platform import recorded
 from tests.relay import Relay
-from tests.running import Proxy, ours
 
 # One Vendure for all of them, and the first may have to be fetched before it starts.
 pytestmark = [pytest.mark.xdist_group("vendure"), pytest.mark.timeout(420)]
@@ -70,17 +68,10 @@ def carts(url: str, key: str) -> dict[str, str]:
     return {"CARTS": "vendure", "CARTS_URL": url, "CARTS_KEY": key}
 
 
-def read(vendure: Vendure, key: str, cart_id: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``checkout-proxy cart --json``."""
-    env = ours({f"CHECKOUT_PROXY_{name}": text for name, text in carts(vendure.url, key).items()})
-    command = [sys.executable, "-m", "proxy", "cart", cart_id, "--json"]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
-
 def test_a_cart_has_the_total_that_vendure_computed(
     vendure: Vendure, keys: Keys, cart_id: str
 ) -> None:
-    done = read(vendure, keys.reads_orders, cart_id)
+    done = read(cart_id, carts(vendure.url, keys.reads_orders))
 
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -94,7 +85,7 @@ def test_the_recorded_answer_is_what_vendure_says_today(
     once = answer.read(answer.parsed(recorded("vendure")), Recipe.preset("vendure"), RECORDED)
     then = json.loads(shown.as_json(cart_id, once))
 
-    now = json.loads(read(vendure, keys.reads_orders, cart_id).stdout)
+    now = json.loads(read(cart_id, carts(vendure.url, keys.reads_orders)).stdout)
 
     assert now | {"updated_at": then["updated_at"]} == then
 
@@ -102,14 +93,14 @@ def test_the_recorded_answer_is_what_vendure_says_today(
 def test_a_key_that_may_not_read_orders_is_refused(
     vendure: Vendure, keys: Keys, cart_id: str
 ) -> None:
-    done = read(vendure, keys.reads_goods, cart_id)
+    done = read(cart_id, carts(vendure.url, keys.reads_goods))
 
     assert done.returncode == 1
     assert "SourceRefused: the shop's GraphQL says FORBIDDEN" in done.stderr
 
 
 def test_a_key_that_vendure_does_not_know_is_refused(vendure: Vendure, cart_id: str) -> None:
-    assert "SourceRefused" in read(vendure, "unknown-key", cart_id).stderr
+    assert "SourceRefused" in read(cart_id, carts(vendure.url, "unknown-key")).stderr
 
 
 def test_vendure_has_every_field_that_is_asked_for_and_none_is_deprecated(
@@ -123,37 +114,15 @@ def test_vendure_has_every_field_that_is_asked_for_and_none_is_deprecated(
 # -- in the whole ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A proxy that reads its carts from Vendure, and what Klaviyo gets from it."""
-
-    url: str
-    ledger: Ledger
-
-    def page(self, cart_id: str) -> Page:
-        return Page(self.url, Shop(self.url).token(cart_id))
-
-    def value(self, cart_id: str) -> Decimal:
-        """Return the value of the one event that comes for *cart_id*."""
-        self.ledger.wait(cart_id, Status.DELIVERED, timeout=90)
-        (event,) = self.ledger.events(cart_id)
-        assert event["properties"]["currency"] == "USD"
-        value: Decimal = event["properties"]["value"]
-        return value
-
-    def has_no_answer_for(self, cart_id: str) -> bool:
-        """Tell whether the shop was asked for *cart_id* in vain."""
-        return any("does not answer" in each.reason for each in self.ledger.checkouts(cart_id))
+TYPED = {"email": "jane@shop-demo.io"}
 
 
-@contextmanager
-def staged(folder: Path, settings: Mapping[str, str]) -> Iterator[Scene]:
-    store = folder / "store"
-    with (
-        judged_klaviyo() as klaviyo,
-        Proxy(environment(store, klaviyo.url, **settings)) as proxy,
-    ):
-        yield Scene(proxy.url, Ledger(store, klaviyo))
+def total(event: dict[str, Any]) -> tuple[Decimal, str]:
+    return event["value"], event["currency"]
+
+
+def was_asked_in_vain(scene: Scene, cart_id: str) -> bool:
+    return any("does not answer" in each.reason for each in scene.ledger.checkouts(cart_id))
 
 
 @pytest.fixture(scope="module")
@@ -167,35 +136,35 @@ def road(vendure: Vendure) -> Iterator[Relay]:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, road: Relay, keys: Keys) -> Iterator[Scene]:
     # Long enough for somebody to take a coupon back on a busy machine.
-    settings = {"SETTLE": "3"} | carts(road.plain_url, keys.reads_orders)
-    with staged(tmp_path_factory.mktemp("scene"), settings) as scene:
+    settings = carts(road.plain_url, keys.reads_orders)
+    with staged(tmp_path_factory.mktemp("scene"), settings, settle="3") as scene:
         yield scene
 
 
 def test_a_page_that_lies_about_the_total_changes_nothing(scene: Scene, cart_id: str) -> None:
-    scene.page(cart_id).say(email="jane@shop-demo.io", claimed={"value": 1, "currency": "EUR"})
+    scene.page(cart_id).say(**TYPED, claimed={"value": 1, "currency": "EUR"})
 
-    assert scene.value(cart_id) == TOTAL
+    assert total(scene.event(cart_id)) == (TOTAL, "USD")
 
 
 def test_a_coupon_that_is_taken_back_before_the_event_is_due_is_not_in_it(
     scene: Scene, shopper: Shopper, cart_id: str
 ) -> None:
     page = scene.page(cart_id)
-    page.say(email="jane@shop-demo.io")
+    page.say(**TYPED)
 
     shopper.remove(COUPON)
     page.say(first_name="Jane")
 
-    assert scene.value(cart_id) == TOTAL_WITHOUT_COUPON
+    assert total(scene.event(cart_id)) == (TOTAL_WITHOUT_COUPON, "USD")
 
 
 def test_an_order_placed_while_the_shop_does_not_answer_us_cancels_the_event(
     scene: Scene, road: Relay, shopper: Shopper, cart_id: str
 ) -> None:
     road.loses_answers = True
-    scene.page(cart_id).say(email="jane@shop-demo.io")
-    until(lambda: scene.has_no_answer_for(cart_id))
+    scene.page(cart_id).say(**TYPED)
+    until(lambda: was_asked_in_vain(scene, cart_id))
 
     shopper.order()
     road.loses_answers = False
@@ -209,10 +178,11 @@ def test_an_event_that_is_due_while_the_shop_is_dead_comes_once_it_is_back(
 ) -> None:
     with staged(tmp_path, carts(vendure.url, keys.reads_orders)) as scene:
         vendure.kill()
-        scene.page(cart_id).say(email="jane@shop-demo.io")
-        until(lambda: scene.has_no_answer_for(cart_id))
+        scene.page(cart_id).say(**TYPED)
+        until(lambda: was_asked_in_vain(scene, cart_id))
         assert scene.ledger.events(cart_id) == []
 
         vendure.start()
 
-        assert scene.value(cart_id) == TOTAL
+        # It may be a minute until the fifth try.
+        assert total(scene.event(cart_id, timeout=100)) == (TOTAL, "USD")

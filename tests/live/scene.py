@@ -1,0 +1,49 @@
+"""Scene: the served proxy between a live shop and the played Klaviyo."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxy.checkouts import Status
+from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo
+from tests.running import Proxy, ours
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A proxy at *url* that reads its carts from a live shop, and what comes of them."""
+
+    url: str
+    ledger: Ledger
+
+    def page(self, cart_id: str) -> Page:
+        """Return a page at which somebody checks out."""
+        return Page(self.url, Shop(self.url).token(cart_id))
+
+    def event(self, cart_id: str, timeout: float = 30) -> dict[str, Any]:
+        """Return the properties of the one event that comes for *cart_id*."""
+        self.ledger.wait(cart_id, Status.DELIVERED, timeout=timeout)
+        (event,) = self.ledger.events(cart_id)
+        properties: dict[str, Any] = event["properties"]
+        return properties
+
+
+@contextmanager
+def staged(folder: Path, carts: Mapping[str, str], settle: str = "0") -> Iterator[Scene]:
+    """Serve a proxy with the settings *carts*."""
+    store = folder / "store"
+    with judged_klaviyo() as klaviyo:
+        settings = environment(store, klaviyo.url, SETTLE=settle, **carts)
+        with Proxy(settings) as proxy:
+            yield Scene(proxy.url, Ledger(store, klaviyo))
+
+
+def read(cart_id: str, carts: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run ``checkout-proxy cart --json`` with the settings *carts*."""
+    env = ours({f"CHECKOUT_PROXY_{name}": text for name, text in carts.items()})
+    command = [sys.executable, "-m", "proxy", "cart", cart_id, "--json"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
