@@ -87,6 +87,7 @@ def klaviyo() -> Iterator[Klaviyo]:
 def pushed(klaviyo: Klaviyo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     """Serve a proxy to many tests, each with carts of its own."""
     settings = environment(tmp_path_factory.mktemp("push") / "store", klaviyo.url)
+    Store(settings["CHECKOUT_PROXY_STORE"]).migrate()
     with Proxy(settings) as proxy:
         yield Pushed(proxy.url, settings)
 

@@ -170,6 +170,11 @@ def order() -> dict[str, Any]:
     return {"basket": str(placed.basket_id), "number": placed.number}
 
 
+def look_for_the_proxy_at(url: str) -> None:
+    """Have the settings name another address, until it is named again."""
+    settings.CHECKOUT_PROXY_URL = url
+
+
 def leave() -> None:
     """Come back as somebody else."""
     browser.cookies.clear()
@@ -193,7 +198,16 @@ def _basket() -> Any:
 
 COMMANDS = {
     run.__name__: run
-    for run in (add, set_quantities, add_voucher, remove_voucher, log_in, order, leave)
+    for run in (
+        add,
+        set_quantities,
+        add_voucher,
+        remove_voucher,
+        log_in,
+        order,
+        leave,
+        look_for_the_proxy_at,
+    )
 }
 
 

@@ -186,3 +186,25 @@ def test_an_order_forgets_the_basket(oscar: Oscar, pushed: Pushed) -> None:
 
     pushed.wait_for_none(basket["basket"])
     until(lambda: "order placed" in pushed.story(basket["basket"]), every=0.1)
+
+
+def test_each_change_is_told_once(oscar: Oscar, pushed: Pushed) -> None:
+    three_lines(oscar)
+    basket = oscar.do("add_voucher", "SAVE10")
+
+    pushed.wait(basket["basket"], "191.91")
+
+    assert pushed.story(basket["basket"]).count("cart pushed") == 4
+
+
+def test_a_proxy_that_is_down_is_not_in_the_way(oscar: Oscar, pushed: Pushed) -> None:
+    oscar.do("look_for_the_proxy_at", "http://127.0.0.1:1")
+    try:
+        basket = oscar.do("add", "tee", 1)
+    finally:
+        oscar.do("look_for_the_proxy_at", pushed.url)
+
+    assert basket["total"] == "29.99"
+    # The whole basket goes each time, and so the next change makes up for it.
+    basket = oscar.do("add", "jeans", 1)
+    assert len(pushed.wait(basket["basket"], "129.94")["items"]) == 2
