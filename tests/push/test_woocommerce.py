@@ -228,7 +228,7 @@ def test_what_is_typed_on_the_checkout_page_becomes_an_event_with_woocommerces_t
 
 
 def test_the_checkout_page_tells_the_cart_in_any_case(shopper: Shopper) -> None:
-    """What was told before may have been lost: nobody waited for an answer."""
+    """The last one may have been lost: the session has it before the proxy has."""
     shopper(COMPUTED)
 
     assert shopper(PAGE_MADE, page="checkout").answers == [("PUT", 204)]
@@ -309,7 +309,14 @@ def test_a_proxy_that_is_down_is_not_in_the_way(shopper: Shopper) -> None:
 
     assert came.answers == [("PUT", None)]
     assert came.token
-    assert came.complaints == ""
+    assert "checkout-proxy: cURL error 7" in came.complaints
+
+
+def test_what_the_proxy_refuses_is_logged(shopper: Shopper) -> None:
+    came = shopper(COMPUTED, currency="XXL")
+
+    assert came.answers == [("PUT", 422)]
+    assert "XXL" in came.complaints
 
 
 def test_an_exception_is_logged_and_stays_inside(shopper: Shopper) -> None:

@@ -178,11 +178,14 @@ function wp_get_current_user(): object
     return (object) ($GLOBALS['request']['user'] ?? $nobody);
 }
 
-function wp_remote_request(string $url, array $options): void
+function wp_remote_request(string $url, array $options)
 {
     global $sent;
-    if ($options['blocking'] || $options['timeout'] > 1) {
-        throw new LogicException('The shop would wait.');
+    if ($options['timeout'] > 1) {
+        throw new LogicException('A shopper may wait.');
+    }
+    if (!($options['blocking'] ?? true)) {
+        throw new LogicException('It may not arrive.');
     }
     $headers = [];
     foreach ($options['headers'] as $name => $value) {
@@ -190,10 +193,33 @@ function wp_remote_request(string $url, array $options): void
     }
     $http = ['method' => $options['method'], 'header' => $headers, 'content' => $options['body'] ?? ''];
     $http += ['ignore_errors' => true, 'protocol_version' => 1.1];
-    // It waits, so that the test knows what was answered.
-    @file_get_contents($url, false, stream_context_create(['http' => $http]));
-    $answer = isset($http_response_header) ? (int) explode(' ', $http_response_header[0])[1] : null;
-    $sent[] = [$options['method'], parse_url($url, PHP_URL_PATH), $answer];
+    $body = @file_get_contents($url, false, stream_context_create(['http' => $http]));
+    $status = isset($http_response_header) ? (int) explode(' ', $http_response_header[0])[1] : null;
+    $sent[] = [$options['method'], parse_url($url, PHP_URL_PATH), $status];
+    return $status === null ? new WP_Error() : ['response' => ['code' => $status], 'body' => $body];
+}
+
+class WP_Error
+{
+    public function get_error_message(): string
+    {
+        return 'cURL error 7: Failed to connect';
+    }
+}
+
+function is_wp_error($thing): bool
+{
+    return $thing instanceof WP_Error;
+}
+
+function wp_remote_retrieve_response_code(array $answer): int
+{
+    return $answer['response']['code'];
+}
+
+function wp_remote_retrieve_body(array $answer): string
+{
+    return $answer['body'];
 }
 
 // Floats lose what floating-point arithmetic made of them, strings stay.

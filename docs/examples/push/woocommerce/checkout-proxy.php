@@ -52,7 +52,7 @@ function tell(): void
     }
     $cart = $id === '' ? [] : cart(WC()->cart);
     $hash = md5(wp_json_encode($cart));
-    // The checkout page tells it in any case, should what was told before have been lost.
+    // The checkout page tells it in any case, should the last one have been lost.
     if ($id === '' || ([$id, $hash] === [$told_id, $told_hash] && !$is_page)) {
         return;
     }
@@ -165,13 +165,19 @@ function known(array $members): array
 function send(string $method, string $path, ?array $body = null): void
 {
     $send = function () use ($method, $path, $body): void {
-        // WordPress waits for an answer even where 'blocking' is off: with cURL, for a second at
-        // most. By then the shopper has the page.
         function_exists('fastcgi_finish_request') && fastcgi_finish_request();
         $headers = ['Authorization' => 'Bearer ' . CHECKOUT_PROXY_SHOP_KEY, 'Content-Type' => 'application/json'];
         $body = $body === null ? null : wp_json_encode($body);
-        $options = ['method' => $method, 'headers' => $headers, 'body' => $body];
-        wp_remote_request(CHECKOUT_PROXY_URL . $path, $options + ['timeout' => 1, 'blocking' => false]);
+        // Not 'blocking' => false: where PHP has no cURL, WordPress then hangs up before the proxy
+        // has read the request, and every third is lost; with cURL it waits all the same.
+        $options = ['method' => $method, 'headers' => $headers, 'body' => $body, 'timeout' => 1];
+        $answer = wp_remote_request(CHECKOUT_PROXY_URL . $path, $options);
+        if (is_wp_error($answer)) {
+            throw new \RuntimeException($answer->get_error_message());
+        }
+        if (wp_remote_retrieve_response_code($answer) >= 400) {
+            throw new \RuntimeException(wp_remote_retrieve_body($answer));
+        }
     };
     add_action('shutdown', safely($send), 1000);
 }
