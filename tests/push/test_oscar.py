@@ -64,7 +64,8 @@ def _install(folder: Path) -> None:
             [*pip, *REQUIREMENTS], capture_output=True, text=True, timeout=300, check=False
         )
         if done.returncode != 0:
-            pytest.skip(f"Oscar cannot be installed; is PyPI out of reach? {done.stderr[-200:]}")
+            why = done.stderr.strip().rpartition("\n")[2]
+            pytest.skip(f"Oscar cannot be installed, perhaps PyPI is out of reach: {why}")
         if not folder.exists():
             half.rename(folder)
     finally:
