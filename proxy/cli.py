@@ -63,11 +63,11 @@ def main() -> None:
     logging.getLogger("proxy").addHandler(logging.NullHandler())
 
 
-def _judge(carts: str, described: Mapping[str, Any]) -> Collection[str]:
+def _judge(carts: str, described: Mapping[str, Any], key: str) -> Collection[str]:
     """Return what is wrong with a source of carts, for those who are going to ask it."""
     from proxy.carts.described import mistakes
 
-    return mistakes(carts, described)
+    return mistakes(carts, described, key)
 
 
 # -- running it --------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Section:
 
 
 def read(path: str, shop: str) -> Section:
-    """Return what the file at *path* says of *shop*; nothing where it does not."""
+    """Return what the file at *path* says of *shop*."""
     try:
         said = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -53,8 +53,11 @@ def read(path: str, shop: str) -> Section:
     mistakes = tuple(f"{path}: {mistake}" for mistake in _of_form(said))
     if mistakes:
         return Section(mistakes=mistakes)
-    place = f"{path}: shops.{shop}.carts"
-    return _section(said["shops"].get(shop, {}).get("carts", {}), place)
+    shops = said.get("shops", {})
+    if "carts" not in shops.get(shop, {}):
+        has = ", ".join(f"[shops.{name}]" for name in sorted(shops)) or "no shop at all"
+        return Section(mistakes=(f"{path} has no [shops.{shop}.carts]: it has {has}",))
+    return _section(shops[shop]["carts"], f"{path}: shops.{shop}.carts")
 
 
 def _of_form(said: Mapping[str, Any]) -> list[str]:

@@ -36,14 +36,30 @@ _EXPONENTS: dict[str, int] = {
 }
 
 
+def exponent_of(currency: str) -> int | None:
+    """Return how many decimals ISO 4217 gives *currency*, ``None`` where it knows no such one."""
+    return _EXPONENTS.get(currency)
+
+
 def minor_unit(currency: str) -> Decimal:
     """Return the smallest amount of *currency* by ISO 4217, in its major unit."""
     return Decimal(1).scaleb(-_EXPONENTS[currency])
 
 
-def is_amount(text: str) -> bool:
-    """Tell whether *text* is a plain decimal number of at most 15 digits before its point."""
-    return _AMOUNT.fullmatch(text) is not None
+def as_amount(said: int | str | Decimal) -> Decimal | None:
+    """Return *said* as a number, or ``None`` where it is none, or has more digits than amounts do.
+
+    A text is plain: without an exponent, which a number may be written with.
+    """
+    if isinstance(said, Decimal):
+        is_amount = said.is_finite() and said.adjusted() < _MAX_DIGITS and _places(said) <= 30
+        return said if is_amount else None
+    return Decimal(said) if _AMOUNT.fullmatch(str(said)) else None
+
+
+def _places(amount: Decimal) -> int:
+    exponent = amount.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
 
 
 _AMOUNT = re.compile(r"-?\d{1,15}(\.\d{1,30})?", re.ASCII)

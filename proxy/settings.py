@@ -17,8 +17,8 @@ from proxy.errors import Misconfigured
 
 PREFIX = "CHECKOUT_PROXY_"
 
-# What finds mistakes in the description of a source of carts.
-Judge = Callable[[str, Mapping[str, Any]], Collection[str]]
+# What finds mistakes in the description of a source of carts, and in the key for it.
+Judge = Callable[[str, Mapping[str, Any], str], Collection[str]]
 
 # What each half cannot do without. Signed carts come in tokens, which a shop can mint without us.
 WEB = ("token_keys", "shop_key")
@@ -75,7 +75,8 @@ def _header_value(text: str) -> str:
 def _url(text: str) -> str:
     parts = urlsplit(text)
     has_form = re.fullmatch(r"https?://[!-~]+", text)
-    if not has_form or not parts.hostname or parts.query or not _has_port(parts):
+    more = parts.query or parts.fragment or parts.username or parts.password
+    if not has_form or not parts.hostname or more or not _has_port(parts):
         raise ValueError("is an address such as https://a.klaviyo.com")
     return text.rstrip("/")
 
@@ -102,6 +103,12 @@ def _without_usual_port(origin: str) -> str:
     """Return *origin* as browsers send it: without the port that its scheme has anyway."""
     usual = ":443" if origin.startswith("https:") else ":80"
     return origin.removesuffix(usual)
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise ValueError(f"is {text}, and there is no such file")
+    return Path(text)
 
 
 def _prefix(text: str) -> str:
@@ -252,7 +259,7 @@ class Settings:
         _url, "where the platform sells access tokens, if it wants one (commercetools)"
     )
     carts_ca: Path | None = _setting(
-        Path, "a file with the certificate that signed the platform's, if it is one of your own"
+        _file, "a file with the certificate that signed the platform's, if it is one of your own"
     )
     config: Path | None = _setting(
         Path, "a TOML file where a shop describes its source of totals (docs/carts.md)"
@@ -287,7 +294,7 @@ class Settings:
         "on",
     )
     # What the file says of the source of totals.
-    described: Mapping[str, Any] = field(default_factory=dict)
+    described: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(
@@ -304,7 +311,7 @@ class Settings:
         """
         reading = _Reading(environ)
         values = {item.name: reading.value(item) for item in _items()}
-        values["described"] = reading.described(values["carts"], judge)
+        values["described"] = reading.described(values["carts"], values["carts_key"] or "", judge)
         if values["guests"] == "on":
             reading.check_guests(values["carts"])
         for name in need:
@@ -357,6 +364,15 @@ def guest_pattern(carts: str | None, described: Mapping[str, Any]) -> str:
     return str(presets.read(str(carts), described).get("guest_pattern", ""))
 
 
+def is_pattern(text: str) -> bool:
+    """Tell whether *text* is a regular expression."""
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
+
+
 def _demands(carts: str, described: Mapping[str, Any]) -> set[str]:
     """Return what it takes to ask for carts, of ``url``, ``key`` and ``token_url``."""
     if carts == "sql":
@@ -374,7 +390,7 @@ class _Reading:
         self.mistakes = list(self._section.mistakes)
         texts = {variable(name): text for name, text in self._section.texts.items()}
         self._places = {variable(name): where for name, where in self._section.places.items()}
-        for name in sorted(texts.keys() & environ.keys()):
+        for name in sorted(name for name in texts if environ.get(name, "").strip()):
             self.mistakes.append(f"{name} and {self._places[name]} are both set: keep one")
         self._environ = {**environ, **texts}
 
@@ -389,7 +405,7 @@ class _Reading:
             self.mistakes.append(f"{self._places.get(name, name)} {error}")
             return None
 
-    def described(self, carts: str | None, judge: Judge | None) -> Mapping[str, Any]:
+    def described(self, carts: str | None, key: str, judge: Judge | None) -> Mapping[str, Any]:
         """Return what describes the source *carts*, after *judge* has had a look."""
         described, place = self._section.described, self._section.place
         if carts in OWN and not described:
@@ -399,12 +415,17 @@ class _Reading:
             names = ", ".join(sorted(described))
             self.mistakes.append(f"{place} has {names}: nobody is asked, under {carts or 'push'}")
         elif carts not in (None, *OURS) and judge is not None:
-            self.mistakes += [f"{place or carts}: {wrong}" for wrong in judge(carts, described)]
+            self.mistakes += [
+                f"{place or carts}: {wrong}" for wrong in judge(carts, described, key)
+            ]
         return described
 
     def check_guests(self, carts: str | None) -> None:
         """Note where guests could name the cart of somebody else."""
-        if not guest_pattern(carts, self._section.described):
+        pattern = guest_pattern(carts, self._section.described)
+        if not is_pattern(pattern):
+            self.mistakes.append(f"guest_pattern is no regular expression: {pattern}")
+        if not pattern:
             self.mistakes.append(
                 f"{variable('guests')} is on, and the totals come from {carts or 'push'}, where a "
                 "cart's id can be guessed or nobody can be asked about it"

@@ -26,7 +26,8 @@ SALT = "checkout-proxy.session"
 
 CartId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x20\x7f]+\Z")]
 
-Ref = Annotated[str, Meta(max_length=4_000)]
+# It goes into headers.
+Ref = Annotated[str, Meta(max_length=4_000, pattern=r"^[!-~]*\Z")]
 
 # The shop's server signs with its own clock, which may run ahead of ours by this much.
 _CLOCK_SKEW = timedelta(minutes=2)

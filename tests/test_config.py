@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -119,10 +120,24 @@ def test_a_platform_is_changed_in_what_the_file_says(key: Path, tmp_path: Path) 
     assert cart["coupons"] == ["SAVE10"]
 
 
-def test_another_shop_of_the_file_is_not_asked_about(tmp_path: Path) -> None:
+def test_a_file_that_says_nothing_of_the_shop_is_a_mistake(tmp_path: Path) -> None:
     config = write(tmp_path, ERP.format(url="https://erp.example.com", key="/nowhere"))
 
-    assert read(config, SHOP="coffee").carts == "push"
+    (mistake,) = mistakes(config, SHOP="coffee")
+
+    assert mistake.endswith("shops.toml has no [shops.coffee.carts]: it has [shops.shop]")
+
+
+def test_an_empty_variable_is_none_beside_the_file(key: Path, tmp_path: Path) -> None:
+    config = write(tmp_path, ERP.format(url="https://erp.example.com", key=key))
+
+    assert read(config, CARTS_URL=" ").carts_url == "https://erp.example.com"
+
+
+def test_what_the_file_says_is_in_no_repr(key: Path, tmp_path: Path) -> None:
+    said = ERP.format(url="https://erp.example.com", key=key).replace("{key}", "a-secret")
+
+    assert "a-secret" not in repr(read(write(tmp_path, said)))
 
 
 def test_what_the_file_and_the_environment_both_say_is_a_mistake(key: Path, tmp_path: Path) -> None:
@@ -166,6 +181,7 @@ def test_every_mistake_of_the_file_is_said_with_its_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("", "has no [shops.shop.carts]: it has no shop at all"),
         ("[shops.shop", "is no TOML"),
         ("[shop.carts]\nsource='push'", "shop is nothing here: there is [shops.NAME.carts]"),
         ("[shops.shop.cart]\nsource='push'", "shops.shop.cart is nothing here"),
@@ -180,6 +196,60 @@ def test_every_mistake_of_the_file_is_said_with_its_key(tmp_path: Path) -> None:
 )
 def test_a_file_of_another_form_is_a_mistake(text: str, words: str, tmp_path: Path) -> None:
     assert any(words in mistake for mistake in mistakes(write(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('exponent = "digits"', 'exponent = "digits["', "money.exponent is no JMESPath"),
+        ('exponent = "digits"', "exponent = -2", "money.exponent is 0 to 6 digits, not -2"),
+        (
+            'total = "sum"',
+            'total = "totl(lines)"',
+            "cart.total is no JMESPath: there is no function",
+        ),
+        ('total = "sum"', 'total = "before(sum)"', "before() takes 2 arguments"),
+        ('total = "sum"', 'total = "lines[].total(prices)"', ""),
+        ("/{cart_id}.json", "/{cartid}.json", "{cartid} is nothing that is filled in"),
+        ('path = "/', 'path = "', "does not begin with a slash"),
+        ("headers.Authorization", 'headers."X Y"', "'X Y' is no header's name"),
+        (
+            'id_pattern = "[0-9]{1,9}"',
+            'id_pattern = "a{99999999999999}"',
+            "id_pattern is no regular",
+        ),
+        ('id_pattern = "[0-9]{1,9}"', 'id_pattern = "."\nguest_pattern="("', "guest_pattern is no"),
+        ('source = "http"', 'source = "http"\nca = "/nowhere.pem"', "there is no such file"),
+        ('url = "https://', 'url = "https://user:secret@', "carts.url is an address"),
+        ('.com"\n', '.com/#here"\n', "carts.url is an address"),
+    ],
+)
+def test_what_would_fail_at_each_cart_is_said_at_the_start(
+    old: str, new: str, words: str, key: Path, tmp_path: Path
+) -> None:
+    said = ERP.format(url="https://erp.example.com", key=key)
+    assert old in said
+    config = write(tmp_path, said.replace(old, new, 1))
+
+    if words:
+        assert any(words in mistake for mistake in mistakes(config))
+    else:
+        read(config)
+
+
+@pytest.mark.parametrize(
+    ("carts", "key", "words"),
+    [
+        ("sql", "not-a-url", "the key is no database's address"),
+        ("sql", "sqlite://", "the key is no database's address"),
+        ("commercetools", "only-a-secret", "a client's id and secret with a colon between"),
+    ],
+)
+def test_a_key_of_another_form_is_said_without_it(carts: str, key: str, words: str) -> None:
+    (mistake,) = judge(carts, _sql() if carts == "sql" else {}, key)
+
+    assert words in mistake
+    assert key not in mistake
 
 
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
@@ -201,7 +271,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "own-carts.md"
 @pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.S))
 def test_the_examples_of_the_documentation_are_understood(example: str, tmp_path: Path) -> None:
     key = tmp_path / "key"
-    key.write_text("a-key")
+    key.write_text("sqlite:///a-key.db")
     example = re.sub(r'key_file = ".*"', f'key_file = "{key}"', example)
 
     assert read(write(tmp_path, example), SHOP="tea").carts in ("http", "sql")
@@ -244,3 +314,8 @@ def test_the_command_reads_a_cart_from_the_shops_database(tmp_path: Path) -> Non
         ["TEN", "TWENTY"],
         False,
     )
+
+
+def _sql() -> dict[str, Any]:
+    carts: dict[str, Any] = tomllib.loads(SQL)["shops"]["shop"]["carts"]
+    return {name: value for name, value in carts.items() if name != "source"}

@@ -104,7 +104,7 @@ def test_a_cart_that_is_read_with_a_credential_is_not_had_without(
     assert ask(web, {"cart_id": cart_id, "ref": "1f3a"}).status == 201
 
 
-@pytest.mark.parametrize("carts", ["push", "signed", "magento", "shopware"])
+@pytest.mark.parametrize("carts", ["push", "signed", "magento", "shopware", "spree"])
 def test_where_ids_can_be_guessed_it_is_a_mistake(carts: str) -> None:
     environ = {"CHECKOUT_PROXY_GUESTS": "on", "CHECKOUT_PROXY_CARTS": carts}
 

@@ -110,6 +110,8 @@ ORDER = "data.orders.items.0"
         (MEDUSA_EUR, "cart.items", None, CartGone),
         (MEDUSA_EUR, "cart.items", {"0": {}}, CartInvalid),
         (MEDUSA_EUR, "cart.items.0", "a line", CartInvalid),
+        (MEDUSA_EUR, "cart.id", None, CartGone),
+        (MEDUSA_EUR, "cart.id", True, CartGone),
         (MEDUSA_EUR, "cart.total", ..., CartInvalid),
         (MEDUSA_EUR, "cart.total", "abc", CartInvalid),
         (MEDUSA_EUR, "cart.total", True, CartInvalid),
@@ -146,6 +148,33 @@ def test_an_answer_that_lacks_something_is_no_cart(
 def test_what_is_no_json_is_a_shop_that_is_down(body: bytes) -> None:
     with pytest.raises(SourceDown, match="no JSON"):
         read("medusa", body, MEDUSA_EUR[2])
+
+
+@pytest.mark.parametrize(
+    ("written", "total"), [("0.00000000", "0"), ("1.5e2", "150"), ("1e-7", "1e-7")]
+)
+def test_a_number_is_one_however_json_writes_it(written: str, total: str) -> None:
+    body = changed("medusa_eur", "cart.total", "@").replace(b'"@"', written.encode())
+
+    assert read("medusa", body, MEDUSA_EUR[2]).cart.total == Decimal(total)
+
+
+@pytest.mark.parametrize("written", ["1e99999999999999999999", "-1e99999999999999999999"])
+def test_a_number_beyond_all_numbers_is_no_json(written: str) -> None:
+    body = changed("medusa_eur", "cart.note", "@").replace(b'"@"', written.encode())
+
+    with pytest.raises(SourceDown, match="no JSON"):
+        read("medusa", body, MEDUSA_EUR[2])
+
+
+@pytest.mark.parametrize(
+    "taxes", [["sNaN"], ["Infinity", "-Infinity"], ["9e999999"], [{}], [[1]], "no list"]
+)
+def test_a_sum_of_what_cannot_be_summed_is_no_amount(taxes: Json) -> None:
+    body = changed("vendure", f"{ORDER}.taxSummary", [{"taxTotal": tax} for tax in taxes])
+
+    with pytest.raises(CartInvalid):
+        read("vendure", body, VENDURE[2])
 
 
 def test_a_number_that_is_none_is_no_json() -> None:
@@ -238,6 +267,24 @@ def test_how_many_digits_are_decimals_is_the_shops_to_say(exponent: Json, total:
     reading = answer.read(answer.parsed(body), recipe(unit="minor", exponent=exponent), VENDURE[2])
 
     assert str(reading.cart.total) == total
+
+
+@pytest.mark.parametrize(
+    ("currency", "total"), [("EUR", "1524.83"), ("jpy", "152483"), ("KWD", "152.483")]
+)
+def test_they_may_be_as_many_as_iso_4217_gives_the_currency(currency: str, total: str) -> None:
+    body = changed("vendure", f"{ORDER}.currencyCode", currency)
+
+    reading = answer.read(answer.parsed(body), recipe(unit="minor", exponent="iso4217"), VENDURE[2])
+
+    assert str(reading.cart.total) == total
+
+
+def test_a_currency_that_is_none_has_no_decimals() -> None:
+    body = changed("vendure", f"{ORDER}.currencyCode", "XXQ")
+
+    with pytest.raises(CartInvalid, match="digits"):
+        answer.read(answer.parsed(body), recipe(unit="minor", exponent="iso4217"), VENDURE[2])
 
 
 @pytest.mark.parametrize("said", [None, "2", 2.5, -1, 7, True])
@@ -510,6 +557,48 @@ def test_the_credential_is_in_no_repr_and_no_error(platform: Platform, medusa: H
 
     assert KEY not in "".join(told)
     assert "secret-of-the-shopper" not in "".join(told)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_shoppers_bad_credential_is_about_his_cart_alone(platform: Platform, status: int) -> None:
+    medusa = Recipe.preset("medusa")
+    request = msgspec.structs.replace(medusa.request, headers={"Cart-Token": "{credential}"})
+    with closing(
+        HttpCarts(msgspec.structs.replace(medusa, request=request), url=platform.url)
+    ) as carts:
+        platform.status = status
+        with pytest.raises(CartInvalid, match="to the token's ref"):
+            carts.fetch(ref(credential="stale"))
+        platform.status = 200
+
+        assert carts.fetch(ref(credential="good")).cart.currency == "EUR"
+
+
+@pytest.mark.parametrize("credential", ["a\r\nx: y", "ключ", " lead"])
+def test_a_credential_that_fits_into_no_header_is_said_without_it(
+    platform: Platform, credential: str
+) -> None:
+    medusa = Recipe.preset("medusa")
+    request = msgspec.structs.replace(medusa.request, headers={"Cart-Token": "{credential}"})
+    with (
+        closing(
+            HttpCarts(msgspec.structs.replace(medusa, request=request), url=platform.url)
+        ) as carts,
+        pytest.raises(CartError) as error,
+    ):
+        carts.fetch(ref(credential=credential))
+
+    assert credential not in f"{error.value!r} {error.value.__cause__!r}"
+
+
+@pytest.mark.parametrize("step", [".", ".."])
+def test_no_id_leads_a_step_up(platform: Platform, step: str) -> None:
+    own = msgspec.structs.replace(Recipe.preset("medusa"), id_pattern="[a-z.]{1,9}")
+
+    with closing(HttpCarts(own, url=platform.url)) as carts, pytest.raises(CartInvalid):
+        carts.fetch(ref(step))
+
+    assert platform.asked == []
 
 
 def test_a_recipe_that_needs_a_credential_says_so(platform: Platform) -> None:

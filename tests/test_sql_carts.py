@@ -127,7 +127,7 @@ def test_what_is_no_cart_is_an_error(carts: SqlCarts, cart_id: str, error: type[
 def test_a_statement_that_writes_is_refused(url: str, statement: str) -> None:
     writes = f"{statement} WHERE :cart_id = '1' RETURNING *"
 
-    with pytest.raises((SourceDown, SourceRefused)):
+    with pytest.raises(SourceRefused):
         asked(url, cart_query=writes)
 
     assert asked(url).cart.total == Decimal("59.97")
@@ -156,9 +156,14 @@ def test_a_statement_that_takes_for_ever_is_ended(url: str) -> None:
         ({"items_query": "SELECT sku AS skew FROM line WHERE :cart_id = '1'"}, "column 'skew'"),
     ],
 )
-def test_a_query_that_is_wrong_burns_no_cart(url: str, changes: Any, words: str) -> None:
-    with pytest.raises((SourceRefused, SourceDown), match=words):
+def test_a_query_that_is_wrong_burns_no_cart(
+    url: str, changes: Any, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SourceRefused, match=words):
         asked(url, **changes)
+
+    (said,) = caplog.messages
+    assert said.startswith("carts cannot be read: ")
 
 
 def test_a_float_is_no_amount(url: str) -> None:
@@ -166,7 +171,7 @@ def test_a_float_is_no_amount(url: str) -> None:
     if "postgresql" in url:
         query = query.replace("1e0", "CAST(1 AS float8)")
 
-    with pytest.raises(CartInvalid, match="total is no number"):
+    with pytest.raises(CartInvalid, match="total is a float, which has lost digits"):
         asked(url, cart_query=query)
 
 
@@ -179,10 +184,37 @@ def test_a_database_that_is_away_is_a_shop_that_is_down() -> None:
     assert "a-secret" not in f"{error.value!r} {error.value.__cause__!r}"
 
 
-@pytest.mark.parametrize("url", ["", "shop.db", "oracle+none://x", "postgresql+nothing://y"])
+@pytest.mark.parametrize(
+    "url", ["", "shop.db", "sqlite://", "oracle+none://x", "postgresql+nothing://y"]
+)
 def test_an_address_that_is_none_is_said(url: str) -> None:
     with pytest.raises(Misconfigured, match="is no database's address"):
         SqlCarts(queries(), url)
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(SourceDown):
+        asked(f"sqlite:///{tmp_path / 'mistyped.db'}")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("done", ["'N'", "'false'", "2"])
+def test_what_is_neither_true_nor_false_is_not_taken_for_an_order(url: str, done: str) -> None:
+    with pytest.raises(CartInvalid, match="completed is neither true nor false"):
+        asked(url, cart_query=CART.replace("done = 1", done))
+
+
+def test_a_role_that_is_unknown_is_refused_and_not_waited_out(
+    server: postgres.Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = re.sub(r"//[^@]*@", "//nobody:secret@", postgres.fresh(server))
+    url = url.replace("postgresql://", "postgresql+psycopg://")
+
+    with pytest.raises(SourceRefused):
+        asked(url)
+
+    assert "secret" not in caplog.text
 
 
 def test_threads_share_the_connections(carts: SqlCarts) -> None:

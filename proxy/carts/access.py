@@ -16,6 +16,7 @@ from proxy.errors import CartGone, CartInvalid, SourceDown, SourceRefused
 # Bought anew so long before it is too old, in seconds.
 _AHEAD = 60.0
 _USUAL_AGE = 300
+_MOST_AGE = 7 * 86400
 
 
 class Access:
@@ -81,4 +82,6 @@ class Access:
         if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
             raise SourceDown("the shop's answer has no access token")
         self._token, self._was_good = token, False
-        self._until = time.monotonic() + max(0, (age if type(age) is int else _USUAL_AGE) - _AHEAD)
+        self._until = time.monotonic() + max(
+            0, (min(age, _MOST_AGE) if type(age) is int else _USUAL_AGE) - _AHEAD
+        )

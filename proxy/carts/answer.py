@@ -4,15 +4,16 @@ import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from proxy.carts import paths
 from proxy.carts.cart import Cart
-from proxy.carts.fields import Fields, Money
+from proxy.carts.fields import Fields
 from proxy.carts.source import Reading
 from proxy.errors import CartGone, CartInvalid, SourceDown, SourceRefused
-from proxy.money import is_amount, minor_unit
+from proxy.money import as_amount, exponent_of, minor_unit
 
 Json = Any
 
@@ -26,13 +27,25 @@ def read(answer: Json, fields: Fields, cart_id: str) -> Reading:
     if not cart:
         _check_errors(answer)
         raise CartGone("the shop does not know the cart")
-    if str(_found(fields.cart["id"], cart)) != cart_id:
+    if _text(_found(fields.cart["id"], cart)) != cart_id:
         raise CartGone("the shop answered with another cart")
     if not _found(fields.cart["items"], cart):
         raise CartGone("the cart is empty")
     ours = _cart(fields, cart)
-    completed = _found(fields.cart.get("completed", "`false`"), cart)
-    return Reading(cart=ours, completed=bool(completed), warnings=tuple(_warnings(ours)))
+    completed = _truth("completed", _found(fields.cart.get("completed", "`false`"), cart))
+    return Reading(cart=ours, completed=completed, warnings=tuple(_warnings(ours)))
+
+
+def _text(id_: Json) -> str | None:
+    """Return an id as text, and nothing where it is none: ``None`` is no cart's id."""
+    return str(id_) if isinstance(id_, str | int | UUID) and not isinstance(id_, bool) else None
+
+
+def _truth(name: str, value: Json) -> bool:
+    # Any other value would be true: "false" too, and a cart that was ordered is sent to nobody.
+    if value not in (None, False, True):
+        raise CartInvalid(f"{name} is neither true nor false")
+    return bool(value)
 
 
 def parsed(body: bytes) -> Json:
@@ -40,7 +53,7 @@ def parsed(body: bytes) -> Json:
     try:
         # Never a float: 1524.83 is no binary fraction.
         return json.loads(body, parse_float=Decimal, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ArithmeticError):  # 1e99999999999999999999 is too large.
         raise SourceDown("the shop's answer is no JSON") from None
 
 
@@ -70,7 +83,7 @@ def _check_errors(answer: Json) -> None:
 
 
 def _cart(fields: Fields, cart: Json) -> Cart:
-    amount = _amount_of(fields.money, cart)
+    amount = _amount_of(fields, cart)
     said = {
         name: _value(name, _found(path, cart), amount)
         for name, path in fields.cart.items()
@@ -119,24 +132,35 @@ def _value(name: str, value: Json, amount: Callable[[str, Json], Decimal]) -> Js
     return value
 
 
-def _amount_of(money: Money, cart: Json) -> Callable[[str, Json], Decimal]:
+def _amount_of(fields: Fields, cart: Json) -> Callable[[str, Json], Decimal]:
     """Return what makes an amount of what stands in *cart*, in the currency's major unit."""
-    if money.unit == "major":
+    if fields.money.unit == "major":
         return _number
-    exponent = money.exponent
-    digits = exponent if isinstance(exponent, int) else _found(str(exponent), cart)
+    digits = _digits(fields, cart)
     if not isinstance(digits, int) or isinstance(digits, bool) or not 0 <= digits <= 6:
         raise CartInvalid("the shop does not say how many digits of an amount are decimals")
     return lambda name, value: _whole(name, value).scaleb(-digits)
 
 
+def _digits(fields: Fields, cart: Json) -> Json:
+    exponent = fields.money.exponent
+    if isinstance(exponent, int):
+        return exponent
+    if exponent == "iso4217":
+        return exponent_of(str(_found(fields.cart["currency"], cart)).upper())
+    return _found(str(exponent), cart)
+
+
 def _number(name: str, value: Json) -> Decimal:
     """Return the number that *value* is, or is written in; a float would have lost digits."""
+    if isinstance(value, float):
+        raise CartInvalid(f"{name} is a float, which has lost digits: give a decimal or a text")
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise CartInvalid(f"{name} is no number")
-    if not is_amount(str(value)):
+    amount = as_amount(value)
+    if amount is None:
         raise CartInvalid(f"{name} is no number of at most 15 digits before its point")
-    return Decimal(value)
+    return amount
 
 
 def _whole(name: str, value: Json) -> Decimal:

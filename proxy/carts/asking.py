@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -57,13 +57,16 @@ class Asking:
         self._session.close()
 
     def ask(
-        self, request: requests.Request, refusals: tuple[int, ...] = ()
+        self,
+        request: requests.Request,
+        refusals: Collection[int] = (),
+        harmless: Collection[int] = (),
     ) -> tuple[bytes, Mapping[str, str]]:
         """Return the body and the headers of a 200, or raise :exc:`CartError`.
 
-        A status among *refusals* is a refusal too.
+        A status among *refusals* is a refusal too, one among *harmless* is about this cart alone.
         """
-        prepared = self._session.prepare_request(request)
+        prepared = self._prepared(request)
         try:
             with (
                 self._free,
@@ -75,15 +78,33 @@ class Asking:
                     verify=self._session.verify,
                 ) as response,
             ):
-                _judge(response, refusals)
+                _judge(response, refusals, harmless)
                 return _read(response), response.headers
         except (requests.RequestException, HTTPError, OSError) as error:
             raise SourceDown(f"the shop does not answer: {type(error).__name__}") from None
+        except ValueError as error:
+            raise _unwritable(error) from None
+
+    def _prepared(self, request: requests.Request) -> requests.PreparedRequest:
+        try:
+            return self._session.prepare_request(request)
+        except (requests.RequestException, ValueError) as error:
+            raise _unwritable(error) from None
 
 
-def _judge(response: requests.Response, refusals: tuple[int, ...]) -> None:
+def _unwritable(error: Exception) -> CartInvalid:
+    """Return what to raise; the error's own words have what could not be written in them."""
+    words = "the request cannot be written, perhaps for the token's ref"
+    return CartInvalid(f"{words}: {type(error).__name__}")
+
+
+def _judge(
+    response: requests.Response, refusals: Collection[int], harmless: Collection[int]
+) -> None:
     """Raise unless *response* can be a cart."""
     status, said = response.status_code, f"the shop answered {response.status_code}"
+    if status in harmless:
+        raise CartInvalid(f"{said} to the token's ref")
     if status in refusals or status in _REFUSALS or 300 <= status < 400:
         raise SourceRefused(said)
     if status in (404, 410):

@@ -10,9 +10,9 @@ from proxy.wire import Strict
 class Money(Strict, frozen=True, kw_only=True):
     """What an amount is: ``major`` units with decimals, or a whole number of ``minor`` ones.
 
-    *exponent* is how many digits of a minor amount are decimals: a number, or a JMESPath to one
-    in the cart. ISO 4217's would be wrong where the shop has a setting of its own, so there is no
-    default.
+    *exponent* is how many digits of a minor amount are decimals: a number, a JMESPath to one in the
+    cart, or ``iso4217`` for as many as that gives the currency, which is wrong where the shop has a
+    setting of its own: there is no default.
     """
 
     unit: str
@@ -38,6 +38,17 @@ class Fields(Strict, frozen=True, kw_only=True):
             yield f"money.unit is major or minor, not {self.money.unit!r}"
         if (self.money.unit == "minor") != (self.money.exponent is not None):
             yield "money.exponent goes with the unit minor, and only with it"
+        yield from _of_exponent(self.money.exponent)
+
+
+def _of_exponent(exponent: int | str | None) -> Iterator[str]:
+    if isinstance(exponent, int) and not 0 <= exponent <= 6:
+        yield f"money.exponent is 0 to 6 digits, not {exponent}"
+    if isinstance(exponent, str):
+        try:
+            paths.check(exponent)
+        except ValueError as error:
+            yield f"money.exponent {error}"
 
 
 def _of_names(

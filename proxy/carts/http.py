@@ -1,13 +1,11 @@
 """Http: carts that the shop's own API is asked for, in a few requests described by a recipe."""
 
 import base64
-import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,13 +16,9 @@ from proxy.carts import answer
 from proxy.carts.access import Access
 from proxy.carts.asking import Asking
 from proxy.carts.recipe import Recipe, Request, filled
+from proxy.carts.rest import Rest
 from proxy.carts.source import CartRef, Reading
-from proxy.errors import CartError, CartInvalid, SourceDown, SourceRefused
-
-logger = logging.getLogger(__name__)
-
-# A shop that refuses us is let alone for so long, in seconds.
-_REFUSED_FOR = 60.0
+from proxy.errors import CartInvalid, SourceDown
 
 
 class HttpCarts:
@@ -53,7 +47,7 @@ class HttpCarts:
             scope = recipe.oauth.scope
             self._access = Access(self._asking, url=token_url, key=key, scope=scope)
         self._flights = _Flights()
-        self._rest = _Rest()
+        self._rest = Rest()
 
     def close(self) -> None:
         """Close the connections."""
@@ -84,7 +78,9 @@ class HttpCarts:
         return said
 
     def _ask(self, asked: Request, known: Mapping[str, str]) -> Any:
-        body, headers = self._asking.ask(self._prepared(asked, known), asked.refusals)
+        # A shopper whose credential is no longer good is no reason to let the shop alone.
+        harmless = {401, 403} - {*asked.refusals} if asked.admits_by_credential else set()
+        body, headers = self._asking.ask(self._prepared(asked, known), asked.refusals, harmless)
         said = answer.parsed(body)
         if asked.token_header and isinstance(said, dict):
             said["token"] = _claims(headers.get(asked.token_header, ""))
@@ -94,7 +90,7 @@ class HttpCarts:
         def all_filled(texts: dict[str, str]) -> dict[str, str]:
             return {name: filled(text, known) for name, text in texts.items()}
 
-        path = filled(asked.path, {name: quote(text, safe="") for name, text in known.items()})
+        path = filled(asked.path, {name: _quoted(text) for name, text in known.items()})
         body = {"query": asked.graphql, "variables": all_filled(asked.variables)}
         return requests.Request(
             "GET" if asked.graphql is None else "POST",
@@ -105,6 +101,13 @@ class HttpCarts:
         )
 
 
+def _quoted(text: str) -> str:
+    """Return *text* as one step of a path; the steps ``.`` and ``..`` cannot be quoted."""
+    if text in (".", ".."):
+        raise CartInvalid("the token's cart id, or its ref, would lead elsewhere")
+    return quote(text, safe="")
+
+
 def _claims(token: str) -> Any:
     """Return what a JSON Web Token says; whose it is, TLS and the shop's address vouch for."""
     payload = token.split(".")[1] if token.count(".") == 2 else ""
@@ -112,36 +115,6 @@ def _claims(token: str) -> Any:
         return answer.parsed(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (ValueError, SourceDown):
         return None
-
-
-class _Rest:
-    """How long the shop is let alone, and what is said meanwhile to who asks."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-        self._why: CartError = SourceDown("")
-
-    def check(self) -> None:
-        if time.monotonic() < self._until:
-            raise self._why
-
-    @contextmanager
-    def heeded(self) -> Any:
-        """Let the shop alone where it says so meanwhile."""
-        try:
-            yield
-        except SourceRefused as error:
-            # Here and not for each checkout: there may be thousands that wait for it.
-            logger.error("carts cannot be read: %s", error)
-            self._begin(error, _REFUSED_FOR)
-            raise
-        except SourceDown as error:
-            if error.retry_after is not None:
-                self._begin(error, error.retry_after.total_seconds())
-            raise
-
-    def _begin(self, why: CartError, seconds: float) -> None:
-        self._until, self._why = time.monotonic() + seconds, why
 
 
 class _Flights:

@@ -11,13 +11,17 @@ from proxy.carts.fields import Fields
 from proxy.errors import Misconfigured
 from proxy.wire import Strict
 
+_PLACE = re.compile(r"\{(\w+)\}")
+
 
 class Request(Strict, frozen=True, kw_only=True):
     """One request. ``{cart_id}``, ``{key}`` and ``{credential}`` in its texts are filled in.
 
     With *graphql* it is a query, posted with *variables*; else a ``GET`` of *path*. Answers with a
-    status among *refusals* say that we may not ask, whatever the cart. *token_header* names a
-    header of the answer's with a JSON Web Token: its claims are in the answer as ``token``.
+    status among *refusals* say that we may not ask, whatever the cart; where the shopper's own
+    credential is in the headers, 401 and 403 are about that one unless they are among them.
+    *token_header* names a header of the answer's with a JSON Web Token: its claims are in the
+    answer as ``token``.
     """
 
     path: str
@@ -28,11 +32,17 @@ class Request(Strict, frozen=True, kw_only=True):
     refusals: tuple[int, ...] = ()
     token_header: str = ""
 
-    def has_place(self, name: str) -> bool:
-        """Tell whether something called *name* is filled in."""
-        places = self.query, self.headers, self.variables
-        texts = (self.path, *(text for place in places for text in place.values()))
-        return any(f"{{{name}}}" in text for text in texts)
+    @property
+    def places(self) -> set[str]:
+        """The names of what is filled in."""
+        tables = self.query, self.headers, self.variables
+        texts = (self.path, *(text for table in tables for text in table.values()))
+        return {name for text in texts for name in _PLACE.findall(text)}
+
+    @property
+    def admits_by_credential(self) -> bool:
+        """Whether the shopper's own credential goes where the key goes, into the headers."""
+        return any("{credential}" in text for text in self.headers.values())
 
 
 class OAuth(Strict, frozen=True, kw_only=True):
@@ -64,7 +74,7 @@ class Recipe(Fields, frozen=True, kw_only=True):
 
     def needs(self, name: str) -> bool:
         """Tell whether a cart can only be read with the ``key``, or with the ``credential``."""
-        return any(request.has_place(name) for request in self.requests)
+        return any(name in request.places for request in self.requests)
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -75,11 +85,9 @@ class Recipe(Fields, frozen=True, kw_only=True):
     def parse(cls, said: Mapping[str, Any]) -> Self:
         """Return the recipe that *said* describes, or raise :exc:`Misconfigured`."""
         recipe = converted(said, cls)
-        if mistakes := [
-            *recipe.mistakes(),
-            *of_pattern(recipe.id_pattern),
-            *of_pattern(recipe.guest_pattern),
-        ]:
+        mistakes = [*recipe.mistakes(), *of_patterns(recipe.id_pattern, recipe.guest_pattern)]
+        mistakes += [wrong for each in recipe.requests for wrong in _of_request(each)]
+        if mistakes:
             raise Misconfigured(*mistakes)
         return recipe
 
@@ -95,14 +103,30 @@ def converted(said: Mapping[str, Any], kind: type[T]) -> T:
         raise Misconfigured(str(error)) from error
 
 
-def of_pattern(pattern: str) -> Iterator[str]:
-    """Yield what is wrong with the form of cart ids."""
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        yield f"id_pattern is no regular expression: {error}"
+def of_patterns(id_pattern: str, guest_pattern: str) -> Iterator[str]:
+    """Yield what is wrong with the forms of cart ids."""
+    for name, pattern in (("id_pattern", id_pattern), ("guest_pattern", guest_pattern)):
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            yield f"{name} is no regular expression: {error}"
+
+
+def _of_request(request: Request) -> Iterator[str]:
+    if not request.path.startswith("/"):
+        # What follows a host's name without one is part of the name.
+        yield f"the path {request.path!r} does not begin with a slash"
+    for name in request.headers:
+        if not _HEADER.fullmatch(name):
+            yield f"{name!r} is no header's name"
+    for name in sorted(request.places - _PLACES):
+        yield f"{{{name}}} is nothing that is filled in: there is {', '.join(sorted(_PLACES))}"
+
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLACES = frozenset({"cart_id", "key", "credential"})
 
 
 def filled(text: str, known: Mapping[str, str]) -> str:
     """Return *text* with what is *known* in its places; what is put in is not looked at again."""
-    return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], found[0]), text)
+    return _PLACE.sub(lambda found: known.get(found[1], found[0]), text)

@@ -5,8 +5,19 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from typing import Any, Self
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    QueuePool,
+    RowMapping,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -20,7 +31,8 @@ from sqlalchemy.exc import (
 from proxy.carts import answer
 from proxy.carts.cart import Cart, LineItem
 from proxy.carts.fields import Fields, Money
-from proxy.carts.recipe import converted, of_pattern
+from proxy.carts.recipe import converted, of_patterns
+from proxy.carts.rest import Rest
 from proxy.carts.source import CartRef, Reading
 from proxy.errors import CartGone, CartInvalid, Misconfigured, SourceDown, SourceRefused
 from proxy.wire import Strict
@@ -49,7 +61,10 @@ class Queries(Strict, frozen=True, kw_only=True):
     def parse(cls, said: Mapping[str, Any]) -> Self:
         """Return the queries that *said* describes, or raise :exc:`Misconfigured`."""
         queries = converted(said, cls)
-        mistakes = [*queries.fields.mistakes(), *of_pattern(queries.id_pattern)]
+        mistakes = [
+            *queries.fields.mistakes(),
+            *of_patterns(queries.id_pattern, queries.guest_pattern),
+        ]
         both = ("cart_query", "items_query")
         lacking = [name for name in both if ":cart_id" not in getattr(queries, name)]
         mistakes += [f"{name} has no :cart_id in it" for name in lacking]
@@ -78,6 +93,7 @@ class SqlCarts:
     def __init__(self, queries: Queries, url: str) -> None:
         self._queries = queries
         self._engine = _engine(url)
+        self._rest = Rest()
 
     def close(self) -> None:
         """Close the connections."""
@@ -87,16 +103,23 @@ class SqlCarts:
         """Return the cart as its rows are now, or raise :exc:`CartError`."""
         if not re.fullmatch(self._queries.id_pattern, ref.cart_id):
             raise CartInvalid("the token's cart id is not of the form that this shop's have")
+        self._rest.check()
+        with self._rest.heeded():
+            said = self._asked(ref.cart_id)
+        return answer.read(said, self._queries.fields, ref.cart_id)
+
+    def _asked(self, cart_id: str) -> dict[str, Any]:
         try:
             with self._engine.connect() as connection:
-                said = self._said(connection, ref.cart_id)
-        except (OperationalError, InterfaceError) as error:
-            raise SourceDown(f"the database does not answer: {_name(error)}") from None
+                return self._said(connection, cart_id)
         except DataError as error:
             raise CartInvalid(f"the database cannot take the cart's id: {_name(error)}") from None
+        except (OperationalError, InterfaceError) as error:
+            if not _is_refusal(error.orig):
+                raise SourceDown(f"the database does not answer: {_name(error)}") from None
+            raise SourceRefused(f"the database refuses us: {_name(error)}") from None
         except SQLAlchemyError as error:
             raise SourceRefused(f"the database refuses the query: {_name(error)}") from None
-        return answer.read(said, self._queries.fields, ref.cart_id)
 
     def _said(self, connection: Connection, cart_id: str) -> dict[str, Any]:
         _guard(connection)
@@ -151,6 +174,22 @@ def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def _is_refusal(error: BaseException | None) -> bool:
+    """Tell whether it is for somebody to mend: a password, a right, the name of a column."""
+    state = getattr(error, "sqlstate", None) or ""
+    number = error.args[0] if error is not None and error.args else None
+    said = str(error)
+    is_sqlites = isinstance(error, sqlite3.Error) and not said.startswith(_PASSING)
+    is_login = "authentication failed" in said or "does not exist" in said
+    return is_sqlites or is_login or state[:2] in ("28", "42") or number in _MYSQL_REFUSALS
+
+
+# What goes by itself; all else that SQLite says is about the file or the statement.
+_PASSING = ("database is locked", "interrupted", "disk I/O error", "unable to open")
+# Access denied, unknown database, column or table, syntax error (MySQL's reference of errors).
+_MYSQL_REFUSALS = frozenset({1044, 1045, 1049, 1054, 1064, 1142, 1143, 1146, 1792})
+
+
 def _name(error: SQLAlchemyError) -> str:
     """Return what kind of error it is; its words may have the cart's data in them."""
     return type(error.orig if isinstance(error, DBAPIError) else error).__name__
@@ -159,25 +198,48 @@ def _name(error: SQLAlchemyError) -> str:
 # -- connecting --------------------------------------------------------------------------
 
 
+def check_address(url: str) -> None:
+    """Raise :exc:`Misconfigured` where *url* is no database's address."""
+    _engine(url).dispose()
+
+
 def _engine(url: str) -> Engine:
     try:
-        engine = create_engine(
-            url, pool_size=_CONNECTIONS, max_overflow=0, pool_pre_ping=True, hide_parameters=True
-        )
+        address = make_url(url)
+        if address.get_backend_name() == "sqlite":
+            return _sqlite(address)
+        engine = create_engine(address, **_POOL)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         words = "is no database's address, or its driver is not installed"
-        raise Misconfigured(f"{words} ({type(error).__name__})") from None
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _guard_sqlite)
-    else:
-        event.listen(engine, "do_connect", _in_time)
+        raise Misconfigured(f"the key {words} ({type(error).__name__})") from None
+    event.listen(engine, "do_connect", _in_time)
     return engine
+
+
+_POOL: Any = {
+    "pool_size": _CONNECTIONS,
+    "max_overflow": 0,
+    "pool_pre_ping": True,
+    "hide_parameters": True,
+    "poolclass": QueuePool,
+}
+
+
+def _sqlite(address: URL) -> Engine:
+    if not address.database:
+        raise ValueError("without a file")
+    # Opened otherwise, a file that is not there is made.
+    uri = f"file:{quote(address.database)}?mode=ro"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=_CONNECT_SECONDS, check_same_thread=False
+        )
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    return create_engine("sqlite://", creator=connect, **_POOL)
 
 
 def _in_time(_dialect: Any, _record: Any, _args: Any, kwargs: dict[str, Any]) -> None:
     kwargs["connect_timeout"] = _CONNECT_SECONDS
-
-
-def _guard_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute(f"PRAGMA busy_timeout = {_CONNECT_SECONDS * 1000}")
