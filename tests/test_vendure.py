@@ -96,7 +96,7 @@ def test_a_key_that_may_not_read_orders_is_refused(
     done = read(cart_id, carts(vendure.url, keys.reads_goods))
 
     assert done.returncode == 1
-    assert "SourceRefused: the shop's GraphQL says FORBIDDEN" in done.stderr
+    assert "SourceRefused: the shop says FORBIDDEN" in done.stderr
 
 
 def test_a_key_that_vendure_does_not_know_is_refused(vendure: Vendure, cart_id: str) -> None:
