@@ -150,6 +150,12 @@ def some(journal: Sequence[Event], count: int, seed: int = 0) -> list[int]:
     return Random(seed).choices(range(len(journal) + 1), k=count)
 
 
+def after_promises(journal: Sequence[Event]) -> list[int]:
+    """Return the moments when somebody was just told that his fact is kept."""
+    is_promise = [isinstance(event, Noted) and event.what == "acknowledged" for event in journal]
+    return [place + 1 for place, promised in enumerate(is_promise) if promised]
+
+
 # -- the promise -------------------------------------------------------------------------
 
 
@@ -225,7 +231,7 @@ def test_a_power_cut_finds_out_an_inbox_that_promises_too_early(
 ) -> None:
     journal = journal_of_a_run(tmp_path / "store", count=200, make=make)
 
-    found = findings(journal, some(journal, 25))
+    found = findings(journal, Random(0).choices(after_promises(journal), k=25))
 
     logger.info("%s", found)
     assert found.lost > 0

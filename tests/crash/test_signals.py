@@ -23,6 +23,7 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.tokens import Session, Tokens
 from tests.actors import CART, TOKEN_KEYS, environment, judged_klaviyo, until
 from tests.crash.reckoning import Reckoning
+from tests.crash.test_kill import children, has_open
 from tests.running import Proxy
 from tests.said import JANE
 
@@ -238,9 +239,16 @@ def test_it_stops_in_order_within_ten_seconds(
     until(lambda: not talkers.reckoning(klaviyo).lost)
 
 
+def web_workers(proxy: Proxy) -> list[psutil.Process]:
+    """Return the web workers that are ready."""
+    return [child for child in children(proxy) if has_open(child, "inbox-*.lock")]
+
+
 def test_under_nohup_it_outlives_the_terminal(klaviyo: Klaviyo, store: Path) -> None:
     env = environment(store, klaviyo.url, CARTS="signed")
     with hang_ups(signal.SIG_IGN), Proxy(env) as proxy:
+        # Until its inbox is open a worker is granian's, which has an answer of its own.
+        until(lambda: len(web_workers(proxy)) == 2)
         alive = psutil.Process(proxy.pid).children(recursive=True)
 
         with Talkers(proxy.port, count=4) as talkers:
