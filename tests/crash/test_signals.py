@@ -255,5 +255,5 @@ def test_under_nohup_it_outlives_the_terminal(klaviyo: Klaviyo, store: Path) -> 
             os.killpg(proxy.pid, signal.SIGHUP)
             talkers.wait_for_more(20)
 
-        assert all(map(psutil.Process.is_running, alive))
+        assert all(map(psutil.Process.is_running, alive)), proxy.log
         until(lambda: not talkers.reckoning(klaviyo).lost)
