@@ -16,11 +16,12 @@ from flask import Blueprint, request
 from proxy import collect, door
 from proxy.errors import Forbidden, Unprocessable
 from proxy.tokens import CartId, Ref, Session, Tokens
+from proxy.wire import Discreet
 
 MAX_BYTES = 8 * 1024
 
 
-class NewGuest(msgspec.Struct, frozen=True, kw_only=True):
+class NewGuest(Discreet, frozen=True, kw_only=True):
     """The body of ``POST /co/session``: the cart, and the credential that reads it, if any."""
 
     cart_id: CartId
