@@ -1,4 +1,8 @@
-"""Live: shops of other people's making, as npm has them, each installed once on a machine."""
+"""Live: shops of other people's making, as npm has them, each installed once on a machine.
+
+A shop that is large has a folder of its own with what it needs. After a change of a package.json
+``npm install --package-lock-only --omit-lockfile-registry-resolved`` beside it pins all of it anew.
+"""
 
 import fcntl
 import hashlib
@@ -16,19 +20,18 @@ import pytest
 from tests.running import NODE
 
 HERE = Path(__file__).parent
-_PINNED = ("package.json", "package-lock.json")
 # Outside of the tree: another clone, and the next run, need not fetch it again.
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "checkout-proxy-tests"
 _PATIENCE = 300.0
 _ONE_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
 
-def node_environment() -> dict[str, str]:
-    """Return the environment in which Node finds what the lock file pins.
+def node_environment(pins: Path = HERE) -> dict[str, str]:
+    """Return the environment in which Node finds what the lock file in *pins* names.
 
     The test is skipped where it cannot be had.
     """
-    folder = _installed()
+    folder = _installed(pins)
     # With its bytecode kept, Vendure's four hundred packages are loaded in half the time.
     return os.environ | {
         "NODE_PATH": f"{folder}/node_modules",
@@ -36,13 +39,13 @@ def node_environment() -> dict[str, str]:
     }
 
 
-def _installed() -> Path:
+def _installed(pins: Path) -> Path:
     if not NODE.exists():
         pytest.skip(f"Node is missing: {NODE}")
-    folder = _CACHE / hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:16]
+    folder = _CACHE / hashlib.sha256((pins / "package-lock.json").read_bytes()).hexdigest()[:16]
     with _alone():
         if not folder.exists():
-            _install(folder)
+            _install(pins, folder)
     return folder
 
 
@@ -55,12 +58,12 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _install(folder: Path) -> None:
+def _install(pins: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
         made = Path(temporary) / "made"
         made.mkdir()
-        for name in _PINNED:
-            shutil.copy(HERE / name, made)
+        for pinned in (*pins.glob("package*.json"), *pins.glob(".npmrc")):
+            shutil.copy(pinned, made)
         done = _npm("ci", "--ignore-scripts", "--prefix", f"{made}")
         if done.returncode != 0:
             _skip_where_the_registry_is_away()
