@@ -121,10 +121,6 @@ def total(event: dict[str, Any]) -> tuple[Decimal, str]:
     return event["value"], event["currency"]
 
 
-def was_asked_in_vain(scene: Scene, cart_id: str) -> bool:
-    return any("does not answer" in each.reason for each in scene.ledger.checkouts(cart_id))
-
-
 @pytest.fixture(scope="module")
 def road(vendure: Vendure) -> Iterator[Relay]:
     """Return the road from the proxy to the shop; shoppers have another."""
@@ -164,7 +160,7 @@ def test_an_order_placed_while_the_shop_does_not_answer_us_cancels_the_event(
 ) -> None:
     road.loses_answers = True
     scene.page(cart_id).say(**TYPED)
-    until(lambda: was_asked_in_vain(scene, cart_id))
+    until(lambda: scene.was_asked_in_vain(cart_id))
 
     shopper.order()
     road.loses_answers = False
@@ -179,7 +175,7 @@ def test_an_event_that_is_due_while_the_shop_is_dead_comes_once_it_is_back(
     with staged(tmp_path, carts(vendure.url, keys.reads_orders)) as scene:
         vendure.kill()
         scene.page(cart_id).say(**TYPED)
-        until(lambda: was_asked_in_vain(scene, cart_id))
+        until(lambda: scene.was_asked_in_vain(cart_id))
         assert scene.ledger.events(cart_id) == []
 
         vendure.start()

@@ -24,6 +24,10 @@ class Scene:
         """Return a page at which somebody checks out."""
         return Page(self.url, Shop(self.url).token(cart_id))
 
+    def was_asked_in_vain(self, cart_id: str) -> bool:
+        """Tell whether the shop has not answered us when the event was due."""
+        return any("does not answer" in each.reason for each in self.ledger.checkouts(cart_id))
+
     def event(self, cart_id: str, timeout: float = 30) -> dict[str, Any]:
         """Return the properties of the one event that comes for *cart_id*."""
         self.ledger.wait(cart_id, Status.DELIVERED, timeout=timeout)
