@@ -94,6 +94,33 @@ def test_a_vendure_cart_comes_with_all_that_vendure_knows() -> None:
     }
 
 
+def test_a_medusa_cart_comes_with_all_that_medusa_knows() -> None:
+    cart = read("medusa", recorded("medusa_eur"), MEDUSA_EUR[2]).cart
+
+    said = msgspec.to_builtins(cart)
+    tee = said.pop("items")[0]
+    assert {name: value for name, value in said.items() if value is not None} == {
+        "currency": "EUR",
+        "total": "175.828",
+        "subtotal": "170.928",
+        "discount": "18.992",
+        "tax": "28.073378151260503",
+        "shipping": "4.9",
+        "coupons": ("SAVE10",),
+        "email": "shopper@example.com",
+    }
+    assert {name: value for name, value in tee.items() if value is not None} == {
+        "product_id": "prod_01M82BC1R99D8939K0M6QK7TGP",
+        "sku": "TEE-M",
+        "name": "Blue Tee",
+        "variant": "M",
+        "quantity": "3",
+        "unit_price": "29.99",
+        "row_total": "80.973",
+        "image_url": "https://cdn.example/TEE-M.jpg",
+    }
+
+
 # -- answers that are no cart ------------------------------------------------------------
 
 
