@@ -29,14 +29,40 @@ def test_the_readmes_token_examples_are_those_that_are_run() -> None:
     assert all(code in in_tokens[language] for language, code in in_readme.items())
 
 
-def test_each_platform_is_in_both_tables_that_say_what_was_run_against_it() -> None:
+def platforms() -> list[tuple[str, str, str]]:
+    """Return each platform, its preset's name, and what was run against it."""
     carts = (ROOT / "docs" / "carts.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| ([^|`]+) \| `([a-z]+)` \| .+ \| (.+) \|$", carts, re.M)
 
-    rows = re.findall(r"^\| ([^|`]+) \| `([a-z]+)` \| .+ \| (.+) \|$", carts, re.M)
+
+def test_each_platform_is_in_both_tables_that_say_what_was_run_against_it() -> None:
+    rows = platforms()
 
     assert sorted(name for _, name, _ in rows) == presets.names()
     for platform, name, run in rows:
         assert f"| {platform} | its API, `{name}` | {run} |" in README
+
+
+LIVE = re.compile(r"a live \w+ ([\d.]+), in (every test run|the slow tests)")
+
+
+def test_a_platform_that_is_run_live_has_a_test_of_its_own_and_the_version_that_is_pinned() -> None:
+    said = {name: found for _, name, run in platforms() if (found := LIVE.fullmatch(run))}
+
+    assert set(said) == {"medusa", "vendure"}
+    for name, found in said.items():
+        version, when = found.groups()
+        test = (ROOT / "tests" / f"test_{name}.py").read_text(encoding="utf-8")
+        assert pinned(name) == version
+        assert ("pytest.mark.slow" in test) == (when == "the slow tests")
+
+
+def pinned(name: str) -> str:
+    """Return the version of a live shop, as npm is told which."""
+    live = ROOT / "tests" / "live"
+    told = "".join(path.read_text() for path in live.rglob("package.json"))
+    (version,) = re.findall(rf'"@{name}\w*/(?:core|medusa)": "(.+)"', told)
+    return str(version)
 
 
 def test_every_link_between_the_documents_leads_somewhere() -> None:
