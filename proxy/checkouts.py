@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -12,16 +12,21 @@ from msgspec.structs import replace
 
 from proxy.claims import Compared
 from proxy.facts import (
+    Asked,
+    CancelAsked,
     CartDeleted,
     CartPushed,
     ConsentState,
+    Customer,
     Fact,
+    HurryAsked,
     OrderPlaced,
     ReplayAsked,
     StatePosted,
 )
-from proxy.identity import Profile
+from proxy.identity import Profile, address_hash
 from proxy.latest import Latest, value
+from proxy.money import Amount
 
 
 class Status(StrEnum):
@@ -57,6 +62,8 @@ class Rules:
     settle: timedelta
     epoch: timedelta
     consent: ConsentMode
+    address_key: bytes = field(default=b"", repr=False)
+    """What addresses are hashed with; where it is empty, they are not."""
 
 
 class Checkout(Struct, frozen=True, kw_only=True):
@@ -68,8 +75,10 @@ class Checkout(Struct, frozen=True, kw_only=True):
     or ``None`` while it waits for somebody. ``addressee`` is the profile that an unanswered attempt
     may already have reached: a later correction cannot change it, nor can a later attempt that
     fails, or one checkout would count for two people. ``maybe_sent`` remembers that there was one
-    after it was erased: such a checkout is not opened again. ``claim`` is how the page's total
-    stood to the one that was sent.
+    after it was erased: such a checkout is not opened again. ``total`` is what was, or was about
+    to be, sent, and ``claim`` how the page's total stood to it. ``address_hash`` is by what the
+    checkout is found under its address, also once that is erased. ``called_off`` says that an
+    operator does not want it sent, whatever the shopper goes on to say.
     """
 
     shop: str
@@ -91,6 +100,10 @@ class Checkout(Struct, frozen=True, kw_only=True):
     addressee: Profile | None = None
     maybe_sent: bool = False
     claim: Compared | None = None
+    total: Amount | None = None
+    delivered_at: datetime | None = None
+    address_hash: str | None = None
+    called_off: bool = False
 
     def __repr__(self) -> str:
         # Without a word about the person.
@@ -145,8 +158,8 @@ def fold(checkouts: Sequence[Checkout], fact: Fact, rules: Rules) -> Sequence[Ch
             return [*checkouts[:-1], *newest]
         case CartDeleted():
             return [_without_cart(checkout) for checkout in checkouts]
-        case ReplayAsked():
-            return [_revived(checkout, fact, rules) for checkout in checkouts]
+        case Asked():
+            return [_asked(checkout, fact, rules) for checkout in checkouts]
     return checkouts
 
 
@@ -193,14 +206,21 @@ def _begun(checkouts: Sequence[Checkout], fact: Fact, at: datetime) -> Checkout:
 
 def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
     typed = set() if state.email is None else {state.email.casefold()}
+    latest = checkout.latest.joined(Latest.of(state))
     heard = replace(
         checkout,
-        latest=checkout.latest.joined(Latest.of(state)),
+        latest=latest,
+        address_hash=_address_hash(latest, rules) or checkout.address_hash,
         addresses=tuple(sorted(typed | set(checkout.addresses))[: MAX_ADDRESSES + 1]),
         acted_at=max(checkout.acted_at, state.acted_at),
         settled_at=max(checkout.settled_at, state.received_at + rules.settle),
     )
     return _judged(_relieved(heard), rules)
+
+
+def _address_hash(latest: Latest, rules: Rules) -> str | None:
+    email = value(latest.email) or (value(latest.customer) or Customer()).email
+    return address_hash(email, rules.address_key) if email and rules.address_key else None
 
 
 def _take_order(
@@ -243,10 +263,19 @@ def _without_cart(checkout: Checkout) -> Checkout:
     return _erased_if_closed(cancelled)
 
 
-def _revived(checkout: Checkout, asked: ReplayAsked, rules: Rules) -> Checkout:
-    if checkout.status is not Status.DEAD or checkout.epoch != asked.epoch:
+def _asked(checkout: Checkout, asked: Asked, rules: Rules) -> Checkout:
+    """Return *checkout* as an operator wants it, where that can be."""
+    if checkout.epoch != asked.epoch:
         return checkout
-    return _judged(_untroubled(replace(checkout, status=Status.PENDING)), rules)
+    match asked, checkout.status:
+        case ReplayAsked(), Status.DEAD:
+            return _judged(_untroubled(replace(checkout, status=Status.PENDING)), rules)
+        case HurryAsked(), Status.PENDING:
+            settled_at = min(checkout.settled_at, asked.received_at)
+            return _judged(replace(checkout, settled_at=settled_at, retry_at=None), rules)
+        case CancelAsked(), _:
+            return _judged(replace(checkout, called_off=True), rules)
+    return checkout
 
 
 def judged_again(checkout: Checkout, rules: Rules) -> Checkout:
@@ -324,6 +353,8 @@ def _judged(checkout: Checkout, rules: Rules) -> Checkout:
 def _judgement(checkout: Checkout, rules: Rules) -> _Judgement:
     if checkout.ordered_at is not None:
         return _Judgement(Status.CANCELLED, "an order was placed for the cart")
+    if checkout.called_off:
+        return _Judgement(Status.CANCELLED, "an operator called it off")
     judgement = _consent_judgement(checkout.latest, rules.consent)
     if judgement.status is Status.PENDING and len(checkout.addresses) > MAX_ADDRESSES:
         return _Judgement(Status.QUARANTINED, f"more than {MAX_ADDRESSES} addresses were typed")
@@ -384,19 +415,27 @@ def tries(checkout: Checkout, trouble: Trouble) -> int:
 
 
 def addressed(
-    checkout: Checkout, *, seen: Checkout, profile: Profile, claim: Compared | None = None
+    checkout: Checkout,
+    *,
+    seen: Checkout,
+    profile: Profile,
+    total: Amount | None = None,
+    claim: Compared | None = None,
 ) -> Checkout:
     """Return *checkout* about to be sent to *profile*, or as it is if it changed since *seen*."""
-    return replace(checkout, addressee=profile, claim=claim) if checkout == seen else checkout
+    if checkout != seen:
+        return checkout
+    return replace(checkout, addressee=profile, total=total, claim=claim)
 
 
-def delivered(checkout: Checkout) -> Checkout:
+def delivered(checkout: Checkout, at: datetime) -> Checkout:
     """Return *checkout* after Klaviyo took the event: done, whatever else came in."""
     return _erased_if_closed(
         replace(
             checkout,
             status=Status.DELIVERED,
             reason="Klaviyo took it",
+            delivered_at=at,
             due_at=None,
             trouble=None,
             retry_at=None,

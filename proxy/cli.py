@@ -30,7 +30,8 @@ from proxy.store import Inbox, Store
 from proxy.tokens import Session, Tokens
 
 if TYPE_CHECKING:
-    from proxy.store.book import Book, DeadLetter
+    from proxy.store.book import Book
+    from proxy.store.reader import DeadLetter
 
 logger = logging.getLogger(__name__)
 

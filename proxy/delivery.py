@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from queue import SimpleQueue
 
-from proxy import payload
+from proxy import payload, tallies
 from proxy.carts.source import CartSource
 from proxy.checkouts import Checkout
 from proxy.enrich import Account, Enricher, NotReady, Ready
@@ -21,6 +21,7 @@ from proxy.post import Posted, Poster
 from proxy.standing import Standing
 from proxy.store import Inboxes
 from proxy.store.book import Book, Change, CheckoutKey, checkout_key
+from proxy.tallies import Count, What
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Sender:
         self._in_hand: set[CheckoutKey] = set()
         self._enriching = 0
         self._unwritten: list[Change] = []
+        self._took: list[Count] = []
         self._marks = book.marks()
         self._standing = self._written = book.standing(account.shop)
         self._pruned_at = time.monotonic()
@@ -189,7 +191,8 @@ class Sender:
                 self._hear_enriched(result)
         # What cannot be written now stays to be written in the next round.
         if self._unwritten:
-            self._book.change(self._unwritten)
+            self._book.change(self._account.shop, self._unwritten, self._now(), self._took)
+            self._took = []
             self._put_back(change.checkout for change in self._unwritten)
             self._unwritten = []
         if self._standing != self._written:
@@ -206,6 +209,7 @@ class Sender:
 
     def _hear_answer(self, posted: Posted) -> None:
         self._outbox.answered(posted)
+        self._took += tallies.of_time(What.SEND_TIME, posted.took)
         now = self._now()
         if posted.must_be_parted:
             self._outbox.part(posted.batch)
@@ -238,7 +242,9 @@ class Sender:
         """Write down to whom *events* are about to go; return those that nothing has changed."""
         leaving = list(events)
         after = self._book.change(
-            [Change(checkout=ready.checkout, apply=ready.address) for ready in leaving]
+            self._account.shop,
+            [Change(checkout=ready.checkout, apply=ready.address) for ready in leaving],
+            self._now(),
         )
         same = zip(leaving, after, strict=True)
         return {ready.key for ready, checkout in same if checkout == ready.expected}

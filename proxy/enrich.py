@@ -38,11 +38,15 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """A checkout whose event can be sent, with its *entry* where that is to be in a bulk."""
+    """A checkout whose event can be sent, with its *entry* where that is to be in a bulk.
+
+    *record* is what is kept of the event once Klaviyo has taken it.
+    """
 
     checkout: Checkout
     event: Event
     claim: Compared
+    record: bytes
     entry: bytes = b""
 
     @property
@@ -58,7 +62,11 @@ class Ready:
     def address(self, checkout: Checkout) -> Checkout:
         """Return *checkout* about to be sent, or as it is if it changed meanwhile."""
         return checkouts.addressed(
-            checkout, seen=self.checkout, profile=self.event.profile, claim=self.claim
+            checkout,
+            seen=self.checkout,
+            profile=self.event.profile,
+            total=self.event.total,
+            claim=self.claim,
         )
 
     @property
@@ -149,9 +157,12 @@ class Enricher:
         # ("If a unique_id is repeated …", Bulk Create Events), but takes it twice by itself.
         may_repeat = checkout.addressee is not None
         names = self._account.property_names
-        entry = payload.bulk_entry(event, names) if in_bulk and not may_repeat else b""
+        if in_bulk and not may_repeat:
+            entry, record = payload.bulk_entry(event, names)
+        else:
+            entry, record = b"", payload.record(event, names)
         claim = compared(value(checkout.latest.claimed), cart)
-        return Ready(checkout=checkout, event=event, claim=claim, entry=entry)
+        return Ready(checkout=checkout, event=event, claim=claim, record=record, entry=entry)
 
     def _event(self, checkout: Checkout, cart: Cart, profile: Profile) -> Event:
         return Event(

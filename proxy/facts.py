@@ -105,10 +105,32 @@ class OrderPlaced(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayAsked(Fact):
-    """An operator wants a dead letter sent again: the checkout that began at ``epoch``."""
+class Asked(Fact):
+    """An operator wants something of the checkout that began at ``epoch``."""
 
     epoch: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayAsked(Asked):
+    """A dead letter is to be sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HurryAsked(Asked):
+    """What waits is to be sent now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAsked(Asked):
+    """The checkout is not to be sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted(Fact):
+    """A web worker counted what left no other fact: how many, by what it was and its detail."""
+
+    counts: dict[str, dict[str, int]]
 
 
 _KINDS: dict[str, type[Fact]] = {
@@ -117,6 +139,9 @@ _KINDS: dict[str, type[Fact]] = {
     "cart-deleted": CartDeleted,
     "order": OrderPlaced,
     "replay": ReplayAsked,
+    "hurry": HurryAsked,
+    "cancel": CancelAsked,
+    "counted": Counted,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _KINDS.items()}

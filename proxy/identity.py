@@ -1,5 +1,6 @@
 """Identity: who the event is about."""
 
+import hmac
 import re
 from dataclasses import dataclass
 
@@ -54,6 +55,16 @@ def identify(latest: Latest, *, cart_email: str | None = None) -> Profile:
     if typed is not None and not _same(typed, vouched):
         customer = Customer()
     return _profile(latest, customer, email=typed or vouched)
+
+
+def address_key(secret: str) -> bytes:
+    """Return the key that *secret* gives for hashing addresses; an empty one gives none."""
+    return hmac.digest(secret.encode(), b"checkout-proxy.address", "sha256") if secret else b""
+
+
+def address_hash(email: str, key: bytes) -> str:
+    """Return what stands for *email* where the address itself may not: only *key* tells which."""
+    return hmac.digest(key, email.strip().casefold().encode(), "sha256").hex()[:32]
 
 
 def e164(number: str | None) -> str | None:

@@ -4,8 +4,16 @@ import re
 from decimal import ROUND_HALF_UP, Decimal
 
 from iso4217 import Currency
+from msgspec import Struct
 
 _MAX_DIGITS = 15
+
+
+class Amount(Struct, frozen=True):
+    """So much of a currency, in its major unit."""
+
+    value: Decimal
+    currency: str
 
 
 def check_amount(name: str, amount: Decimal) -> None:
@@ -39,6 +47,11 @@ _EXPONENTS: dict[str, int] = {
 def exponent_of(currency: str) -> int | None:
     """Return how many decimals ISO 4217 gives *currency*, ``None`` where it knows no such one."""
     return _EXPONENTS.get(currency)
+
+
+def in_minor_units(amount: Decimal, currency: str) -> int:
+    """Return *amount*, rounded, as a whole number of the smallest unit of *currency*."""
+    return int(rounded(amount, currency).scaleb(_EXPONENTS[currency]))
 
 
 def minor_unit(currency: str) -> Decimal:

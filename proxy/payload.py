@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.carts.cart import Cart, LineItem
 from proxy.identity import Profile
-from proxy.money import rounded
+from proxy.money import Amount, rounded
 
 # Klaviyo's limits, from the description of Create Event (revision 2026-07-15) and the Help Center
 # article "Events API overview".
@@ -45,6 +45,11 @@ class Event:
     time: datetime
     backfill: bool = False
 
+    @property
+    def total(self) -> Amount:
+        """What the event is worth."""
+        return Amount(rounded(self.cart.total, self.cart.currency), self.cart.currency)
+
 
 def encode(event: Event, names: PropertyNames = PropertyNames.BOTH) -> bytes:
     """Return the body of ``POST /api/events`` for *event*, trimmed to what Klaviyo takes.
@@ -52,12 +57,14 @@ def encode(event: Event, names: PropertyNames = PropertyNames.BOTH) -> bytes:
     Amounts are written as JSON numbers with the currency's own decimals, never through a float.
     What had to be trimmed is named in the property ``trimmed``.
     """
-    return _trimmed(event, names, _envelope, MAX_BYTES)
+    return _trimmed(event, _properties(event, names), _envelope, MAX_BYTES)
 
 
-def bulk_entry(event: Event, names: PropertyNames = PropertyNames.BOTH) -> bytes:
-    """Return *event* as an entry of :func:`bulk`, trimmed like :func:`encode`."""
-    return _trimmed(event, names, _bulk_envelope, MAX_BYTES - _BULK_OVERHEAD)
+def bulk_entry(event: Event, names: PropertyNames = PropertyNames.BOTH) -> tuple[bytes, bytes]:
+    """Return *event* as an entry of :func:`bulk`, trimmed like :func:`encode`, and its record."""
+    properties = _properties(event, names)
+    entry = _trimmed(event, properties, _bulk_envelope, MAX_BYTES - _BULK_OVERHEAD)
+    return entry, _record(event, properties)
 
 
 def bulk(entries: Sequence[bytes]) -> bytes:
@@ -69,6 +76,23 @@ def bulk(entries: Sequence[bytes]) -> bytes:
 
 # The bulk's own envelope, and a comma.
 _BULK_OVERHEAD = 200
+
+
+def record(event: Event, names: PropertyNames = PropertyNames.BOTH) -> bytes:
+    """Return what may be kept of *event*: nothing about the person, no link that opens the cart."""
+    return _record(event, _properties(event, names))
+
+
+def _record(event: Event, properties: Json) -> bytes:
+    kept = {name: value for name, value in properties.items() if name not in _LINKS}
+    attributes = _attributes(event, kept) | ({"backfill": True} if event.backfill else {})
+    body = _ENCODER.encode(attributes)
+    return body if len(body) <= _LONGEST_RECORD else _ENCODER.encode(attributes | _TOO_LONG)
+
+
+_LINKS = ("CheckoutURL", "checkout_url")
+_LONGEST_RECORD = 64_000
+_TOO_LONG = {"properties": "too long to be kept"}
 
 
 def bulks(sizes: Sequence[int]) -> Iterator[slice]:
@@ -91,8 +115,10 @@ def without_phone_number(event: Event) -> Event:
 # -- the envelope ------------------------------------------------------------------------
 
 
-def _trimmed(event: Event, names: PropertyNames, envelope: "_Envelope", most_bytes: int) -> bytes:
-    properties = _properties(event, names)
+def _trimmed(event: Event, properties: Json, envelope: "_Envelope", most_bytes: int) -> bytes:
+    body = _ENCODER.encode(envelope(event, properties))
+    if len(body) < _NOTHING_TOO_LONG:
+        return body
     _shorten(properties)
     body = _ENCODER.encode(envelope(event, properties))
     for trim in _TRIMS:
@@ -102,6 +128,9 @@ def _trimmed(event: Event, names: PropertyNames, envelope: "_Envelope", most_byt
         body = _ENCODER.encode(envelope(event, properties))
     return body
 
+
+# In fewer bytes is no string of Klaviyo's limit, and no array: each item is two bytes at least.
+_NOTHING_TOO_LONG = min(MAX_STRING_BYTES, 2 * MAX_ARRAY_ITEMS)
 
 _Envelope = Callable[[Event, Json], Json]
 

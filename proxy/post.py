@@ -2,9 +2,10 @@
 
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from proxy import checkouts, payload
@@ -13,7 +14,8 @@ from proxy.checkouts import Checkout, Trouble
 from proxy.enrich import Apply, Ready
 from proxy.klaviyo import Answer, Klaviyo, Verdict
 from proxy.payload import PropertyNames
-from proxy.store.book import Attempt, Change
+from proxy.store.book import Change
+from proxy.store.reader import Attempt
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ class Posted:
     batch: Sequence[Ready]
     answers: Sequence[Answer]
     in_bulk: bool
+    took: timedelta
 
     @property
     def answer(self) -> Answer:
@@ -39,8 +42,14 @@ class Posted:
     def changes(self, now: datetime) -> list[Change]:
         """Return what follows from the answer, heard at *now*, for each checkout."""
         attempts = tuple(_attempt(answer, now, in_bulk=self.in_bulk) for answer in self.answers)
+        was_taken = self.answer.verdict is Verdict.DELIVERED
         return [
-            Change(checkout=ready.checkout, apply=self._apply(ready, now), attempts=attempts)
+            Change(
+                checkout=ready.checkout,
+                apply=self._apply(ready, now),
+                attempts=attempts,
+                event=ready.record if was_taken else None,
+            )
             for ready in self.batch
         ]
 
@@ -68,11 +77,11 @@ class Poster:
 
     def post(self, ready: Ready) -> Posted:
         """Post one event by itself; where its telephone number is to blame, again without it."""
-        return Posted(batch=[ready], answers=_told(partial(self._post, ready)), in_bulk=False)
+        return _timed([ready], partial(self._post, ready), in_bulk=False)
 
     def post_bulk(self, batch: Sequence[Ready]) -> Posted:
         """Post *batch* in one request, within Klaviyo's limits for one."""
-        return Posted(batch=batch, answers=_told(partial(self._post_bulk, batch)), in_bulk=True)
+        return _timed(batch, partial(self._post_bulk, batch), in_bulk=True)
 
     def _post(self, ready: Ready) -> list[Answer]:
         answer = self._klaviyo.create_event(payload.encode(ready.event, self._names))
@@ -83,6 +92,13 @@ class Poster:
 
     def _post_bulk(self, batch: Sequence[Ready]) -> list[Answer]:
         return [self._klaviyo.create_events(payload.bulk([ready.entry for ready in batch]))]
+
+
+def _timed(batch: Sequence[Ready], post: Callable[[], list[Answer]], *, in_bulk: bool) -> Posted:
+    began = time.monotonic()
+    answers = _told(post)
+    took = timedelta(seconds=time.monotonic() - began)
+    return Posted(batch=batch, answers=answers, in_bulk=in_bulk, took=took)
 
 
 def _told(post: Callable[[], list[Answer]]) -> list[Answer]:
@@ -103,7 +119,7 @@ def _attempt(answer: Answer, at: datetime, *, in_bulk: bool) -> Attempt:
 def _consequence(checkout: Checkout, answer: Answer, now: datetime) -> Apply:
     match answer.verdict:
         case Verdict.DELIVERED:
-            return checkouts.delivered
+            return partial(checkouts.delivered, at=now)
         case Verdict.NEVER:
             refuse = partial(checkouts.refused, reason=answer.reason)
             return partial(checkouts.unless_changed, seen=checkout, apply=refuse)

@@ -8,7 +8,7 @@ from proxy.checkouts import Checkout, Status
 from proxy.standing import Standing
 
 if TYPE_CHECKING:
-    from proxy.store.book import Attempt, Book
+    from proxy.store.reader import Attempt, Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Story:
     standing: Standing
 
 
-def tell(book: "Book", shop: str, cart_id: str) -> Story:
+def tell(book: "Reader", shop: str, cart_id: str) -> Story:
     """Return the story of one cart; it is empty where nothing was received."""
     received = [
         Line(at=row.received_at, what=_KINDS.get(row.kind, row.kind), words=row.decision)
@@ -55,6 +55,8 @@ _KINDS = {
     "cart-deleted": "cart deleted",
     "order": "order placed",
     "replay": "replay asked",
+    "hurry": "hurry asked",
+    "cancel": "cancel asked",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
+from proxy import identity
 from proxy.carts import described
 from proxy.carts.http import HttpCarts
 from proxy.carts.pushed import PushedCarts
@@ -81,6 +82,7 @@ def _account(settings: Settings) -> Account:
             settle=settings.settle,
             epoch=settings.epoch,
             consent=ConsentMode(settings.consent),
+            address_key=identity.address_key((settings.token_keys or ("",))[-1]),
         ),
         late=settings.late,
         metric=settings.metric,

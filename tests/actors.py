@@ -15,7 +15,7 @@ from openapi_client.models.events_bulk_create_job import EventsBulkCreateJob
 from proxy.checkouts import Checkout, Status
 from proxy.sandbox.klaviyo import Event, Klaviyo
 from proxy.store import Store
-from proxy.store.book import Attempt
+from proxy.store.reader import Attempt
 
 SHOP_KEY = "a-shop-key-0123456789"
 TOKEN_KEYS = "an-old-key-0123456789,a-new-key-0123456789"

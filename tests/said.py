@@ -7,10 +7,13 @@ from uuid import uuid4
 
 from proxy.carts.cart import Cart, LineItem
 from proxy.facts import (
+    CancelAsked,
     CartDeleted,
     CartPushed,
     Consent,
     ConsentState,
+    Counted,
+    HurryAsked,
     OrderPlaced,
     ReplayAsked,
     StatePosted,
@@ -49,6 +52,18 @@ def deleted(minute: float, cart_id: str = "c-1") -> CartDeleted:
 
 def replay(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> ReplayAsked:
     return ReplayAsked(epoch=epoch, **_fact(minute, cart_id))
+
+
+def hurry(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> HurryAsked:
+    return HurryAsked(epoch=epoch, **_fact(minute, cart_id))
+
+
+def cancel(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> CancelAsked:
+    return CancelAsked(epoch=epoch, **_fact(minute, cart_id))
+
+
+def counted(minute: float, **counts: dict[str, int]) -> Counted:
+    return Counted(counts=counts, **_fact(minute, ""))
 
 
 def _fact(received_at: float, cart_id: str) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from proxy import checkouts, facts
+from proxy import checkouts, facts, tallies
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
+from proxy.claims import Compared
 from proxy.facts import (
     Claim,
     Consent,
@@ -30,12 +31,15 @@ from proxy.facts import (
     Customer,
     Fact,
 )
-from proxy.identity import Profile
+from proxy.identity import Profile, address_hash
+from proxy.money import Amount
 from proxy.standing import Standing
 from proxy.store import Store, schema
-from proxy.store.book import Attempt, Book, Change
+from proxy.store.book import Book, Change
+from proxy.store.reader import Attempt, Wanted
 from proxy.store.received import Received
-from tests.said import CART, JANE, NOON, TEA, after, deleted, order, pushed, replay, state
+from proxy.tallies import EVER, What
+from tests.said import CART, JANE, NOON, TEA, after, counted, deleted, order, pushed, replay, state
 from tests.tables import FULL, Tables
 
 RULES = Rules(settle=timedelta(seconds=30), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
@@ -71,13 +75,17 @@ def only(book: Book, cart_id: str = "c-1") -> Checkout:
     return checkout
 
 
+def delivered(checkout: Checkout) -> Checkout:
+    return checkouts.delivered(checkout, NOON)
+
+
 def bodies(tables: Tables) -> list[bytes | None]:
     """Return what is kept of every fact that was received."""
     return [body for (body,) in tables.ask("SELECT body FROM facts ORDER BY seq")]
 
 
 def change(book: Book, checkout: Checkout, **to: Any) -> Checkout:
-    (changed,) = book.change([Change(checkout=checkout, **to)])
+    (changed,) = book.change("shop", [Change(checkout=checkout, **to)], NOON)
     return changed
 
 
@@ -318,7 +326,7 @@ def test_only_what_is_pending_of_this_shop_and_waits_for_nobody_is_due(book: Boo
     take_in(book, *(state(0, name, email=JANE) for name in ("sent", "dead", "waits", "kept back")))
     take_in(book, order(1, "ordered"), state(0, "another shop's", shop="shop-2"))
     outcomes = {
-        "sent": checkouts.delivered,
+        "sent": delivered,
         "dead": partial(checkouts.refused, reason="400"),
         "waits": partial(checkouts.waiting, reason="waiting for an address"),
         "kept back": partial(checkouts.quarantined, reason="reserved"),
@@ -346,7 +354,7 @@ def test_a_change_concerns_one_epoch_of_a_cart(book: Book) -> None:
     take_in(book, state(0, email=JANE), order(1), state(30, email=JANE))
     ordered, fresh = book.checkouts("shop", "c-1")
 
-    changed = change(book, fresh, apply=checkouts.delivered)
+    changed = change(book, fresh, apply=delivered)
 
     assert book.checkouts("shop", "c-1") == [ordered, changed]
     assert changed.status is Status.DELIVERED
@@ -358,13 +366,12 @@ def test_changes_are_written_together_or_not_at_all(tables: Tables, book: Book) 
     def fail(checkout: Checkout) -> Checkout:
         raise RuntimeError("a bug")
 
+    changes = [
+        Change(checkout=only(book, "c-1"), apply=delivered),
+        Change(checkout=only(book, "c-2"), apply=fail),
+    ]
     with pytest.raises(RuntimeError, match="a bug"):
-        book.change(
-            [
-                Change(checkout=only(book, "c-1"), apply=checkouts.delivered),
-                Change(checkout=only(book, "c-2"), apply=fail),
-            ]
-        )
+        book.change("shop", changes, NOON)
 
     assert only(book, "c-1").status is Status.PENDING
     assert None not in bodies(tables)
@@ -375,7 +382,7 @@ def test_two_changes_of_one_checkout_follow_each_other(book: Book) -> None:
     seen = only(book)
     once = Change(checkout=seen, apply=partial(cartless, minute=1))
 
-    first, second = book.change([once, once])
+    first, second = book.change("shop", [once, once], NOON)
 
     assert (first.attempts, second.attempts) == (1, 2)
     assert only(book) == second
@@ -403,7 +410,7 @@ def test_what_was_received_is_erased_once_a_fact_closes_the_checkout(
 def test_what_was_received_is_erased_once_klaviyo_has_it(tables: Tables, book: Book) -> None:
     take_in(book, state(0, email=JANE), state(0, "c-2", email=JANE))
 
-    change(book, only(book), apply=checkouts.delivered)
+    change(book, only(book), apply=delivered)
 
     erased, kept = bodies(tables)
     assert erased is None
@@ -441,7 +448,7 @@ def test_what_was_received_is_kept_while_a_later_visit_is_pending(
     take_in(book, state(0, email=JANE), order(1), state(30, email=JANE))
     assert bodies(tables)[-1] is not None
 
-    change(book, book.checkouts("shop", "c-1")[-1], apply=checkouts.delivered)
+    change(book, book.checkouts("shop", "c-1")[-1], apply=delivered)
 
     assert bodies(tables) == [None, None, None]
 
@@ -466,7 +473,7 @@ def test_nothing_about_a_person_is_left_in_any_table_after_delivery(
     take_in(book, state(0, **personal))
     assert rows_with(tables, "canary") == {"facts", "checkouts"}
 
-    change(book, only(book), apply=checkouts.delivered)
+    change(book, only(book), apply=delivered)
 
     assert rows_with(tables, "canary") == set()
 
@@ -571,7 +578,7 @@ def test_the_address_in_a_cart_is_erased_with_the_last_of_its_checkouts(book: Bo
     named = msgspec.structs.replace(CART, email=JANE)
     take_in(book, pushed(0, named), pushed(0, named, cart_id="c-2"), state(1, email=JANE))
 
-    change(book, only(book), apply=checkouts.delivered)
+    change(book, only(book), apply=delivered)
 
     assert [book.cart("shop", name) for name in ("c-1", "c-2")] == [
         msgspec.structs.replace(CART, email=None),
@@ -745,8 +752,147 @@ def test_a_cart_that_was_bought_is_not_kept_when_it_comes_delayed(book: Book) ->
 
 def test_what_comes_after_delivery_is_said_to_have_come_after_it(book: Book) -> None:
     take_in(book, state(0, email=JANE))
-    change(book, only(book), apply=checkouts.delivered)
+    change(book, only(book), apply=delivered)
 
     take_in(book, state(1, email=JANE))
 
     assert book.received("shop", "c-1")[-1].decision == "delivered before this"
+
+
+# -- what is counted ---------------------------------------------------------------------
+
+
+def tallied(book: Book, minute: datetime = EVER) -> dict[tuple[str, str], int]:
+    """Return what was counted in one minute, or ever, by what it was and its detail."""
+    found = book.tallied("shop", since=minute, until=minute + timedelta(minutes=1))
+    return {(each.what, each.detail): each.many for each in found}
+
+
+def sends(book: Book, cart_id: str = "c-1", *, at: datetime) -> Checkout:
+    """Have a checkout sent, which takes Klaviyo a quarter of a second."""
+    seen = only(book, cart_id)
+    address = partial(
+        checkouts.addressed,
+        seen=seen,
+        profile=Profile(email=JANE),
+        total=Amount(Decimal("12.5"), "EUR"),
+        claim=Compared.MATCH,
+    )
+    change(book, seen, apply=address)
+    attempt = Attempt(at=at, status=202, request_id=None, reason="Klaviyo answered 202")
+    sent = Change(
+        checkout=seen,
+        apply=partial(checkouts.delivered, at=at),
+        attempts=(attempt,),
+        event=b'{"value":12.5}',
+    )
+    took = tallies.of_time(What.SEND_TIME, timedelta(seconds=0.24))
+    (delivered,) = book.change("shop", [sent], at, took)
+    return delivered
+
+
+def test_what_was_delivered_is_counted_in_its_minute_and_in_all(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+
+    sends(book, at=after(1.5))
+
+    assert tallied(book, after(0)) == {("received", "state"): 1, ("settled", ""): 1}
+    delivered = {
+        ("sent", "202"): 1,
+        ("send time", "0.25"): 1,
+        ("send time", "sum"): 240,
+        ("delivered", ""): 1,
+        ("delay", "90"): 1,
+        ("delay", "sum"): 90_000,
+        ("value", "EUR"): 1250,
+        ("claim", "match"): 1,
+    }
+    assert tallied(book, after(1)) == delivered
+    assert tallied(book) == delivered | tallied(book, after(0))
+
+
+def test_what_ends_otherwise_is_counted_by_the_reason(book: Book) -> None:
+    take_in(book, state(0, "c-1", email=JANE), state(0, "c-2", email=JANE))
+    refuse = partial(checkouts.refused, reason="Klaviyo answered 400: no such metric (/data)")
+    change(book, only(book, "c-1"), apply=refuse)
+    change(book, only(book, "c-2"), apply=partial(cartless, minute=1))
+    take_in(book, order(2, "c-2"), state(0, "c-3", consent=Consent(state=ConsentState.DENIED)))
+
+    counted = tallied(book)
+
+    assert counted["dead", "Klaviyo answered 400"] == 1
+    assert counted["retried", "no cart"] == 1
+    assert counted["cancelled", "an order was placed for the cart"] == 1
+    assert counted["cancelled", "the shopper denied consent"] == 1
+
+
+def test_a_fact_that_comes_twice_is_counted_once(book: Book) -> None:
+    said = state(0, email=JANE)
+
+    take_in(book, said)
+    take_in(book, said)
+
+    assert tallied(book) == {("received", "state"): 1}
+
+
+def test_what_web_workers_count_is_added_up(book: Book) -> None:
+    take_in(book, counted(0, refused={"token-forged": 2}), counted(0, refused={"token-forged": 1}))
+
+    assert tallied(book, after(0)) == {("refused", "token-forged"): 3}
+    assert book.received("shop", "") == []
+
+
+def test_counts_of_another_version_stop_nothing(book: Book) -> None:
+    odd = counted(0, refused={"x": 1}, invented={"y": 1}, delivered={"": 1})
+    broken = replace(received(counted(0), 2), body=b"{}")
+
+    book.take_in([received(odd), broken, received(state(0, email=JANE), 3)], RULES)
+
+    assert tallied(book) == {("refused", "x"): 1, ("received", "state"): 1}
+
+
+def test_what_was_sent_is_kept_without_the_person(book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+
+    sent = sends(book, at=after(1))
+
+    assert book.event("shop", "c-1", sent.epoch) == b'{"value":12.5}'
+    assert (sent.total, sent.delivered_at) == (Amount(Decimal("12.5"), "EUR"), after(1))
+
+
+# -- what is found -----------------------------------------------------------------------
+
+
+def listed(book: Book, limit: int = 10, **wanted: Any) -> list[str]:
+    return [found.cart_id for found in book.search("shop", Wanted(**wanted), limit)]
+
+
+@pytest.fixture
+def five(book: Book) -> Book:
+    """Return a book in which five carts were left, the fifth last and the second ordered."""
+    said = [state(number, f"c-{number}", email=f"{number}@x.io") for number in range(1, 6)]
+    rules = replace(RULES, address_key=b"a key")
+    book.take_in([received(fact, seq) for seq, fact in enumerate([*said, order(9, "c-2")])], rules)
+    return book
+
+
+def test_checkouts_are_listed_by_the_last_act_of_the_shopper(five: Book) -> None:
+    assert listed(five) == ["c-5", "c-4", "c-3", "c-2", "c-1"]
+    assert listed(five, status=Status.CANCELLED) == ["c-2"]
+    assert listed(five, status=Status.PENDING) == ["c-5", "c-4", "c-3", "c-1"]
+    assert listed(five, status=Status.DELIVERED) == []
+    assert listed(five, cart_id="c-3") == ["c-3"]
+
+
+def test_a_list_goes_on_where_it_ended(five: Book) -> None:
+    *_, last = five.search("shop", Wanted(), 2)
+
+    assert listed(five, 2, after=last.place) == ["c-3", "c-2"]
+
+
+def test_a_checkout_is_found_by_its_address_which_is_nowhere(five: Book, tables: Tables) -> None:
+    hashes = [address_hash("2@X.io", key) for key in (b"an old key", b"a key")]
+
+    assert listed(five, address_hashes=hashes) == ["c-2"]
+    assert listed(five, address_hashes=[]) == []
+    assert "2@x.io" not in str(tables.ask("SELECT * FROM checkouts WHERE cart_id = 'c-2'"))

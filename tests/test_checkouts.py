@@ -25,7 +25,7 @@ from proxy.facts import (
     ReplayAsked,
     StatePosted,
 )
-from proxy.identity import Profile
+from proxy.identity import Profile, address_hash
 from proxy.latest import value
 from tests.said import (
     CART,
@@ -36,7 +36,9 @@ from tests.said import (
     NOON,
     TEA,
     after,
+    cancel,
     deleted,
+    hurry,
     order,
     pushed,
     replay,
@@ -308,7 +310,7 @@ def test_an_order_of_the_first_visit_told_again_leaves_the_second_alone() -> Non
 
 
 def test_a_delivered_checkout_that_is_ordered_stays_delivered_and_ends() -> None:
-    sent = checkouts.delivered(one(state(0, email=JANE)))
+    sent = delivered(one(state(0, email=JANE)))
 
     ordered, fresh = folded(order(10), state(30, email=JANE), onto=[sent])
 
@@ -367,7 +369,7 @@ def test_a_shop_may_call_an_hour_the_end() -> None:
 
 
 def test_after_a_day_a_delivered_checkout_may_be_followed_by_another() -> None:
-    sent = checkouts.delivered(one(state(0, email=JANE)))
+    sent = delivered(one(state(0, email=JANE)))
 
     known = folded(state(25 * 60, email=JANE), onto=[sent])
 
@@ -597,6 +599,10 @@ def canaries(checkout: Checkout) -> int:
     return msgspec.json.encode(checkout).count(b"canary")
 
 
+def delivered(checkout: Checkout) -> Checkout:
+    return checkouts.delivered(checkout, after(60))
+
+
 def gone(checkout: Checkout) -> Checkout:
     return reduce(lambda known, _: troubled(known, Trouble.CART_GONE), range(3), checkout)
 
@@ -606,7 +612,7 @@ def folding(fact: Fact) -> Callable[[Checkout], Checkout]:
 
 
 CLOSINGS: list[tuple[str, Callable[[Checkout], Checkout]]] = [
-    ("delivered", checkouts.delivered),
+    ("delivered", delivered),
     ("ordered", folding(order(1))),
     ("denied", folding(full_of_canaries(1, consent=DENIED))),
     ("deleted", folding(deleted(1))),
@@ -629,7 +635,7 @@ def test_nothing_about_a_person_is_left_in_what_is_closed(
     assert closed.addressee is None
 
 
-@pytest.mark.parametrize("close", [checkouts.delivered, folding(order(1))])
+@pytest.mark.parametrize("close", [delivered, folding(order(1))])
 def test_what_is_said_to_a_closed_checkout_is_not_kept(
     close: Callable[[Checkout], Checkout],
 ) -> None:
@@ -723,7 +729,7 @@ LATER_FACTS: list[Fact] = [
 
 
 def test_after_delivery_nothing_reopens_a_checkout() -> None:
-    sent = checkouts.delivered(one(state(0, email=JANE)))
+    sent = delivered(one(state(0, email=JANE)))
 
     for fact in LATER_FACTS:
         after_fact = fold([sent], fact, RULES)[0]
@@ -772,9 +778,90 @@ def test_a_replay_concerns_dead_letters_alone() -> None:
         one(state(0, email=JANE)),
         one(state(0, email=JANE), order(1)),
         checkouts.quarantined(one(state(0, email=JANE)), "suspicious"),
-        checkouts.delivered(one(state(0, email=JANE))),
+        delivered(one(state(0, email=JANE))),
     ):
         assert one(replay(60), onto=[checkout]) == checkout
+
+
+# -- what an operator asks for -----------------------------------------------------------
+
+
+def test_what_is_hurried_is_due_at_once() -> None:
+    checkout = one(state(0, email=JANE), hurry(0.1))
+
+    assert (checkout.status, checkout.due_at) == (Status.PENDING, after(0.1))
+
+
+def test_what_waits_for_its_next_try_is_hurried_as_well() -> None:
+    waits = troubled(one(state(0, email=JANE)), Trouble.KLAVIYO)
+
+    assert one(hurry(5), onto=[waits]).due_at == waits.settled_at
+
+
+def test_a_hurry_does_not_replace_consent() -> None:
+    checkout = one(state(0, email=JANE), hurry(1), rules=REQUIRED)
+
+    assert (checkout.due_at, checkout.reason) == (None, "waiting for consent")
+
+
+@pytest.mark.parametrize(
+    "close",
+    [
+        lambda checkout: checkout,
+        partial(checkouts.refused, reason="Klaviyo answered 400"),
+        partial(checkouts.quarantined, reason="suspicious"),
+    ],
+)
+def test_what_was_called_off_stays_so_whatever_is_said(
+    close: Callable[[Checkout], Checkout],
+) -> None:
+    called_off = one(cancel(1), onto=[close(one(state(0, email=JANE)))])
+
+    assert (called_off.status, called_off.reason) == (
+        Status.CANCELLED,
+        "an operator called it off",
+    )
+    assert value(called_off.latest.email) is None
+    for fact in (state(2, email=JANE), pushed(2), replay(2), hurry(2)):
+        assert one(fact, onto=[called_off]).status is Status.CANCELLED
+
+
+def test_the_visit_after_the_one_that_was_called_off_is_sent() -> None:
+    known = folded(state(0, email=JANE), cancel(1), state(25 * 60, email=JANE))
+
+    assert statuses(known) == [Status.CANCELLED, Status.PENDING]
+
+
+@pytest.mark.parametrize("asked", [hurry, cancel])
+def test_what_an_operator_asks_is_about_one_visit(asked: Callable[..., Fact]) -> None:
+    known = folded(state(0, email=JANE), state(25 * 60, email=JANE))
+
+    hurried = folded(asked(25 * 60 + 0.1), onto=known)
+
+    assert hurried[1] == known[1]
+
+
+@pytest.mark.parametrize("asked", [hurry, cancel])
+def test_what_was_delivered_is_past_asking(asked: Callable[..., Fact]) -> None:
+    sent = delivered(one(state(0, email=JANE)))
+
+    assert one(asked(1), onto=[sent]).status is Status.DELIVERED
+
+
+# -- by what a checkout is found ----------------------------------------------------------
+
+
+def test_a_checkout_is_found_by_the_last_address_also_once_that_is_erased() -> None:
+    rules = replace(RULES, address_key=b"a key")
+    (typed,) = folded(state(0, email="jnae@x.io"), state(1, email="Jane@X.io"), rules=rules)
+    (ordered,) = folded(order(2), onto=[typed], rules=rules)
+
+    assert ordered.address_hash == address_hash("jane@x.io", b"a key")
+    assert address_hash("jane@x.io", b"another key") != ordered.address_hash
+
+
+def test_without_a_key_no_address_is_hashed() -> None:
+    assert one(state(0, email=JANE)).address_hash is None
 
 
 # -- attempts ----------------------------------------------------------------------------
@@ -800,7 +887,7 @@ def test_what_was_cancelled_during_an_attempt_stays_cancelled(name: str) -> None
 
 @pytest.mark.parametrize("name", [name for name in OUTCOMES if name != "addressed"])
 def test_what_was_delivered_stays_delivered(name: str) -> None:
-    sent = checkouts.delivered(one(state(0, email=JANE)))
+    sent = delivered(one(state(0, email=JANE)))
 
     assert OUTCOMES[name](sent) == sent
 
@@ -808,7 +895,7 @@ def test_what_was_delivered_stays_delivered(name: str) -> None:
 def test_what_was_cancelled_too_late_is_told_as_delivered() -> None:
     cancelled = one(state(0, email=JANE), order(1))
 
-    sent = checkouts.delivered(cancelled)
+    sent = delivered(cancelled)
 
     assert (sent.status, sent.ordered_at) == (Status.DELIVERED, after(1))
 
@@ -1086,7 +1173,7 @@ class Storm(RuleBasedStateMachine):
         (standing,) = (known for known in self.known if known.epoch == seen.epoch)
         if name == "delivered":
             self.delivered.add(standing.unique_id)
-        ended = checkouts.delivered(standing) if name == "delivered" else OUTCOMES[name](standing)
+        ended = delivered(standing) if name == "delivered" else OUTCOMES[name](standing)
         self.put(checkouts.unbound(ended) if unbound else ended)
         self.seen = None
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -265,13 +265,12 @@ def lay_dead(folder: Path, carts: Collection[str]) -> None:
             inbox.append(state(number, cart_id, email=JANE))
         with closing(store.inboxes()) as inboxes:
             book.take_in(inboxes.after({}, 1_000), rules)
-        book.change(
-            [
-                Change(checkout=checkout, apply=refuse)
-                for cart_id in carts
-                for checkout in book.checkouts("shop", cart_id)
-            ]
-        )
+        changes = [
+            Change(checkout=checkout, apply=refuse)
+            for cart_id in carts
+            for checkout in book.checkouts("shop", cart_id)
+        ]
+        book.change("shop", changes, datetime.now(UTC))
 
 
 def test_replay_wants_to_know_what(store: Path) -> None:

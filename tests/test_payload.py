@@ -613,7 +613,7 @@ def test_the_largest_event_goes_into_a_bulk_by_itself() -> None:
     )
     huge = cart(items=(item,) * 99)
 
-    entry = payload.bulk_entry(replace(EVENT, cart=huge))
+    entry, _ = payload.bulk_entry(replace(EVENT, cart=huge))
 
     assert len(entry) > 1_000_000
     assert len(payload.bulk([entry])) <= 5_000_000

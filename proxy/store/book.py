@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from itertools import chain
-from typing import Any, NamedTuple
+from itertools import chain, starmap
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select
+from sqlalchemy import Connection, Engine, insert, select
 
-from proxy.carts.cart import Cart
+from proxy import tallies
 from proxy.checkouts import (
     INBOXES_APART,
     LONGEST_WAIT,
@@ -17,12 +17,13 @@ from proxy.checkouts import (
     Status,
     brought_back,
 )
-from proxy.claims import Compared
 from proxy.standing import Standing
 from proxy.store import rows, schema
 from proxy.store.folding import Folding
+from proxy.store.reader import Attempt, Reader
 from proxy.store.received import Received
 from proxy.store.rows import CartKey, cart_key
+from proxy.tallies import Count, Tally
 
 CheckoutKey = tuple[str, datetime]
 
@@ -33,46 +34,26 @@ def checkout_key(checkout: Checkout) -> CheckoutKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One try to send a checkout: when, what Klaviyo answered, in words."""
-
-    at: datetime
-    status: int | None
-    request_id: str | None
-    reason: str
-
-
-class DeadLetter(NamedTuple):
-    """A checkout that was given up, and why."""
-
-    cart_id: str
-    epoch: datetime
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What attempts did to a checkout, told as a function of how the checkout stands by then."""
 
     checkout: Checkout
     apply: Callable[[Checkout], Checkout]
     attempts: tuple[Attempt, ...] = ()
+    event: bytes | None = None
+    """What Klaviyo took, without what is about a person."""
 
 
-class Book:
-    """Checkouts, carts, attempts and accounts behind *engine*.
+class Book(Reader):
+    """The same to be written.
 
     Who writes it is alone, so what was handed out to be sent is remembered, and need not be read
     again for each thing that becomes of it.
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._known: dict[CartKey, list[Checkout]] = {}
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
 
     # -- facts --
 
@@ -124,21 +105,13 @@ class Book:
                 ahead = _picked(rows.loaded(connection, carts), keys)
                 rows.save(connection, [brought_back(each, now - INBOXES_APART) for each in ahead])
 
-    def carts(self, shop: str, cart_ids: Collection[str]) -> dict[str, Cart]:
-        """Return the last carts that the shop's server pushed under *cart_ids*."""
-        table = schema.carts
-        query = select(table.c.cart_id, table.c.cart).where(
-            table.c.shop == shop, table.c.cart_id.in_(cart_ids)
-        )
-        with self._engine.connect() as connection:
-            return {row.cart_id: row.cart for row in connection.execute(query)}
+    def change(
+        self, shop: str, changes: Sequence[Change], now: datetime, more: Iterable[Count] = ()
+    ) -> list[Checkout]:
+        """Apply *changes* to *shop*'s checkouts as they stand, in one commit; return them after it.
 
-    def cart(self, shop: str, cart_id: str) -> Cart | None:
-        """Return the last cart that the shop's server pushed."""
-        return self.carts(shop, [cart_id]).get(cart_id)
-
-    def change(self, changes: Sequence[Change]) -> list[Checkout]:
-        """Apply *changes* to the checkouts as they stand, in one commit; return them after it."""
+        What that comes to is counted as of *now*, and *more* with it.
+        """
         carts = {cart_key(change.checkout) for change in changes}
         known = {key: self._known[key] for key in carts if key in self._known}
         self._forget(carts)
@@ -146,9 +119,14 @@ class Book:
             before = known | rows.loaded(connection, carts - known.keys())
             after = {key: list(checkouts) for key, checkouts in before.items()}
             changed = [_apply(after, change) for change in changes]
-            pairs = (zip(before[key], after[key], strict=True) for key in carts)
-            rows.update_changed(connection, chain.from_iterable(pairs))
+            each = (zip(before[key], after[key], strict=True) for key in carts)
+            pairs = list(chain.from_iterable(each))
+            rows.update_changed(connection, pairs)
             rows.erase_closed(connection, after)
+            rows.add_up(connection, shop, _counted(changes, pairs, now, more))
+            events = [row for change in changes for row in _event_rows(change)]
+            if events:
+                connection.execute(rows.replacing(schema.sent, connection), events)
             attempts = [row for change in changes for row in _attempt_rows(change)]
             if attempts:
                 connection.execute(insert(schema.attempts), attempts)
@@ -159,97 +137,11 @@ class Book:
         for key in carts:
             self._known.pop(key, None)
 
-    def standing(self, shop: str) -> Standing:
-        """Return whether *shop*'s account may be sent to."""
-        table = schema.accounts
-        columns = (table.c[field.name] for field in fields(Standing))
-        query = select(*columns).where(table.c.shop == shop)
-        with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        return Standing() if row is None else Standing(**row._asdict())
-
     def set_standing(self, shop: str, standing: Standing) -> None:
         """Write down whether *shop*'s account may be sent to."""
         row = {"shop": shop, **asdict(standing)}
         with self._engine.begin() as connection:
             connection.execute(rows.replacing(schema.accounts, connection), [row])
-
-    # -- reading --
-
-    def counts(self, shop: str) -> dict[Status, int]:
-        """Return how many checkouts of *shop* stand where."""
-        table = schema.checkouts
-        count = select(table.c.status, func.count().label("many")).group_by(table.c.status)
-        with self._engine.connect() as connection:
-            found = connection.execute(count.where(table.c.shop == shop))
-            counted = {row.status: row.many for row in found}
-        return {status: counted.get(status, 0) for status in Status}
-
-    def claims(self, shop: str) -> dict[Compared, int]:
-        """Return how the pages' totals stood to those that were sent, and how often."""
-        table = schema.checkouts
-        sent = (table.c.shop == shop) & (table.c.status == Status.DELIVERED)
-        query = select(table.c.claim, func.count().label("many")).where(sent)
-        with self._engine.connect() as connection:
-            counted = {
-                row.claim: row.many for row in connection.execute(query.group_by(table.c.claim))
-            }
-        return {claim: counted.get(claim, 0) for claim in Compared}
-
-    def oldest_due(self, shop: str) -> datetime | None:
-        """Return since when the checkout that is longest due has been due."""
-        table = schema.checkouts
-        query = select(func.min(table.c.due_at)).where(
-            table.c.shop == shop, table.c.status == Status.PENDING
-        )
-        with self._engine.connect() as connection:
-            return connection.execute(query).scalar()
-
-    def checkouts(self, shop: str, cart_id: str) -> list[Checkout]:
-        """Return the checkouts of one cart, oldest first."""
-        with self._engine.connect() as connection:
-            return rows.loaded(connection, {(shop, cart_id)}).get((shop, cart_id), [])
-
-    def dead(
-        self, shop: str, *, reason: str | None = None, cart_id: str | None = None
-    ) -> Iterator[DeadLetter]:
-        """Yield the dead letters of *shop*: all, those whose reason contains *reason*, a cart's.
-
-        After three days without Klaviyo there may be a million of them.
-        """
-        table = schema.checkouts
-        columns = table.c.cart_id, table.c.epoch, table.c.reason
-        query = select(*columns).where(table.c.shop == shop, table.c.status == Status.DEAD)
-        if reason is not None:
-            query = query.where(table.c.reason.icontains(reason, autoescape=True))
-        if cart_id is not None:
-            query = query.where(table.c.cart_id == cart_id)
-        with self._engine.connect() as connection:
-            some_at_once = connection.execution_options(yield_per=1_000)
-            for row in some_at_once.execute(query.order_by(table.c.acted_at)):
-                yield DeadLetter(*row)
-
-    def received(self, shop: str, cart_id: str) -> list[Row[Any]]:
-        """Return what was received for one cart: ``received_at``, ``kind``, ``decision``."""
-        table = schema.facts
-        query = (
-            select(table.c.received_at, table.c.kind, table.c.decision)
-            .where(table.c.shop == shop, table.c.cart_id == cart_id)
-            .order_by(table.c.seq)
-        )
-        with self._engine.connect() as connection:
-            return list(connection.execute(query))
-
-    def attempts(self, shop: str, cart_id: str) -> list[Attempt]:
-        """Return every attempt to send one cart's checkouts, oldest first."""
-        table = schema.attempts
-        query = (
-            select(*(table.c[field.name] for field in fields(Attempt)))
-            .where(table.c.shop == shop, table.c.cart_id == cart_id)
-            .order_by(table.c.seq)
-        )
-        with self._engine.connect() as connection:
-            return [Attempt(**row._asdict()) for row in connection.execute(query)]
 
 
 def _pending(connection: Connection, shop: str, which: Any, limit: int) -> list[CheckoutKey]:
@@ -281,6 +173,27 @@ def _apply(standing: dict[CartKey, list[Checkout]], change: Change) -> Checkout:
     place = next(n for n, each in enumerate(checkouts) if each.epoch == change.checkout.epoch)
     checkouts[place] = change.apply(checkouts[place])
     return checkouts[place]
+
+
+def _counted(
+    changes: Sequence[Change],
+    pairs: Iterable[tuple[Checkout, Checkout]],
+    now: datetime,
+    more: Iterable[Count],
+) -> Tally:
+    tally = Tally()
+    tally.add(now, more)
+    tally.add(now, chain.from_iterable(starmap(tallies.of_step, pairs)))
+    for attempt in chain.from_iterable(change.attempts for change in changes):
+        tally.add(attempt.at, tallies.of_answer(attempt.status))
+    return tally
+
+
+def _event_rows(change: Change) -> Iterator[dict[str, Any]]:
+    if change.event is not None:
+        about = change.checkout
+        row = {"shop": about.shop, "cart_id": about.cart_id, "epoch": about.epoch}
+        yield row | {"event": change.event}
 
 
 def _attempt_rows(change: Change) -> Iterator[dict[str, Any]]:

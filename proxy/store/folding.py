@@ -8,13 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from proxy import facts
+from proxy import facts, tallies
 from proxy.carts.cart import replaces
 from proxy.checkouts import INBOXES_APART, Checkout, Rules, Status, fold, found_at, ordered_at
 from proxy.facts import CartDeleted, CartPushed, Fact, OrderPlaced
 from proxy.store import rows, schema
 from proxy.store.received import Received
 from proxy.store.rows import CartKey, KeptCart
+from proxy.tallies import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,14 @@ class Folding:
         self._marks: dict[str, int] = {}
         self._facts: list[dict[str, Any]] = []
         self._changed: dict[CartKey, Sequence[Checkout]] = {}
+        self._tallies: dict[str, Tally] = {}
 
     def take(self, item: Received) -> None:
         """Fold *item* into the checkouts of its cart, unless it is known."""
         self._marks[item.inbox] = max(item.seq, self._marks.get(item.inbox, 0))
+        if item.kind == "counted":
+            self._add_counts(item)
+            return
         known = (item.shop, item.cart_id, item.id)
         if known not in self._seen:
             self._seen.add(known)
@@ -50,6 +55,8 @@ class Folding:
             self._connection.execute(insert(schema.facts), self._facts)
         heard = {(fact["shop"], fact["cart_id"]) for fact in self._facts}
         rows.erase_closed(self._connection, {key: self._checkouts.get(key, []) for key in heard})
+        for shop, tally in self._tallies.items():
+            rows.add_up(self._connection, shop, tally)
         marks = [{"inbox": inbox, "seq": seq} for inbox, seq in self._marks.items()]
         if marks:
             self._connection.execute(rows.replacing(schema.marks, self._connection), marks)
@@ -65,12 +72,31 @@ class Folding:
             return f"cannot be taken in ({type(error).__name__})"
         if not self._keep_cart(fact, delayed=item.delayed):
             return "older than the cart that came before: changes nothing"
+        self._count(item, self._checkouts.get(key, ()), after)
         self._checkouts[key] = self._changed[key] = after
         if not after:
             return "kept"
         if after[-1].status is Status.DELIVERED:
             return "delivered before this"
         return f"{after[-1].status}: {after[-1].reason}"
+
+    def _count(self, item: Received, before: Sequence[Checkout], after: Sequence[Checkout]) -> None:
+        tally = self._tally(item.shop)
+        tally.add(item.received_at, tallies.of_fact(item.kind))
+        known = {checkout.epoch: checkout for checkout in before}
+        for checkout in after:
+            tally.add(item.received_at, tallies.of_step(known.get(checkout.epoch), checkout))
+
+    def _add_counts(self, item: Received) -> None:
+        try:
+            counts = tallies.of_counted(item.body)
+        except ValueError:
+            logger.exception("counts cannot be taken in")
+        else:
+            self._tally(item.shop).add(item.received_at, counts)
+
+    def _tally(self, shop: str) -> Tally:
+        return self._tallies.setdefault(shop, Tally())
 
     def _found_by(self, item: Received) -> Sequence[Checkout]:
         known = self._checkouts.get((item.shop, item.cart_id), [])

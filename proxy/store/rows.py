@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, Status
 from proxy.store import schema
+from proxy.tallies import Tally
 
 CartKey = tuple[str, str]
 
@@ -156,14 +157,28 @@ def save_carts(connection: Connection, carts: Mapping[CartKey, KeptCart | None])
         connection.execute(_of(schema.carts.delete(), schema.carts, key))
 
 
+def add_up(connection: Connection, shop: str, tally: Tally) -> None:
+    """Add what *tally* counted to what was counted before."""
+    counted = [
+        {"shop": shop, "minute": minute, "what": what, "detail": detail, "many": many}
+        for minute, what, detail, many in tally
+    ]
+    if counted:
+        table = schema.tallies
+        statement = _insert(table, connection)
+        more = {"many": table.c.many + statement.excluded.many}
+        keys = list(table.primary_key)
+        adding = statement.on_conflict_do_update(index_elements=keys, set_=more)
+        connection.execute(adding, counted)
+
+
 def _of(statement: Any, table: Any, key: CartKey) -> Any:
     return statement.where(table.c.shop == key[0], table.c.cart_id == key[1])
 
 
 def replacing(table: Any, connection: Connection) -> Any:
     """Return the statement that puts rows into *table*, in the place of those with the same key."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
+    statement = _insert(table, connection)
     keys = {column.name for column in table.primary_key}
     new = {
         column.name: statement.excluded[column.name]
@@ -171,6 +186,11 @@ def replacing(table: Any, connection: Connection) -> Any:
         if column.name not in keys
     }
     return statement.on_conflict_do_update(index_elements=list(keys), set_=new)
+
+
+def _insert(table: Any, connection: Connection) -> Any:
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)
 
 
 _ERASE_BODIES = (

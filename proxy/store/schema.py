@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
@@ -30,6 +31,8 @@ from proxy.checkouts import Status, Trouble
 from proxy.claims import Compared
 from proxy.identity import Profile
 from proxy.latest import Latest
+from proxy.money import Amount
+from proxy.tallies import What
 
 
 class _Text(UserDefinedType[str]):
@@ -147,8 +150,35 @@ checkouts = Table(
     Column("addressee", Json(Profile)),
     Column("maybe_sent", Boolean, nullable=False),
     Column("claim", words(Compared)),
+    Column("total", Json(Amount)),
+    Column("delivered_at", Instant),
+    Column("address_hash", String(32)),
+    Column("called_off", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
     Index("checkouts_due", "shop", "status", "due_at"),
+    Index("checkouts_acted", "shop", "acted_at"),
+    Index("checkouts_of_an_address", "shop", "address_hash"),
+)
+
+sent = Table(
+    "sent",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("cart_id", String(255), nullable=False),
+    Column("epoch", Instant, nullable=False),
+    Column("event", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("shop", "cart_id", "epoch"),
+)
+
+tallies = Table(
+    "tallies",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("minute", Instant, nullable=False),
+    Column("what", words(What), nullable=False),
+    Column("detail", String(64), nullable=False),
+    Column("many", BigInteger, nullable=False),
+    PrimaryKeyConstraint("shop", "minute", "what", "detail"),
 )
 
 attempts = Table(

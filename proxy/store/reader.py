@@ -1,0 +1,239 @@
+"""Reader: what the book says, to be read by anybody, while the sender goes on writing it."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, Row, Select, func, select, tuple_
+
+from proxy.carts.cart import Cart
+from proxy.checkouts import Checkout, Status
+from proxy.claims import Compared
+from proxy.money import Amount
+from proxy.standing import Standing
+from proxy.store import rows, schema
+from proxy.tallies import Counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to send a checkout: when, what Klaviyo answered, in words."""
+
+    at: datetime
+    status: int | None
+    request_id: str | None
+    reason: str
+
+
+class DeadLetter(NamedTuple):
+    """A checkout that was given up, and why."""
+
+    cart_id: str
+    epoch: datetime
+    reason: str
+
+
+class Place(NamedTuple):
+    """A place in a list of checkouts, the shopper's last act first."""
+
+    acted_at: datetime
+    cart_id: str
+    epoch: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which checkouts are looked for; those after *after*, where a list goes on."""
+
+    status: Status | None = None
+    cart_id: str | None = None
+    address_hashes: Collection[str] | None = None
+    after: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A checkout in a list."""
+
+    cart_id: str
+    epoch: datetime
+    acted_at: datetime
+    status: Status
+    reason: str
+    due_at: datetime | None
+    delivered_at: datetime | None
+    total: Amount | None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the list."""
+        return Place(self.acted_at, self.cart_id, self.epoch)
+
+
+class Reader:
+    """Checkouts, carts, attempts, accounts and tallies behind *engine*."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def carts(self, shop: str, cart_ids: Collection[str]) -> dict[str, Cart]:
+        """Return the last carts that the shop's server pushed under *cart_ids*."""
+        table = schema.carts
+        query = select(table.c.cart_id, table.c.cart).where(
+            table.c.shop == shop, table.c.cart_id.in_(cart_ids)
+        )
+        with self._engine.connect() as connection:
+            return {row.cart_id: row.cart for row in connection.execute(query)}
+
+    def cart(self, shop: str, cart_id: str) -> Cart | None:
+        """Return the last cart that the shop's server pushed."""
+        return self.carts(shop, [cart_id]).get(cart_id)
+
+    def standing(self, shop: str) -> Standing:
+        """Return whether *shop*'s account may be sent to."""
+        table = schema.accounts
+        columns = (table.c[field.name] for field in fields(Standing))
+        query = select(*columns).where(table.c.shop == shop)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        return Standing() if row is None else Standing(**row._asdict())
+
+    def counts(self, shop: str) -> dict[Status, int]:
+        """Return how many checkouts of *shop* stand where."""
+        table = schema.checkouts
+        count = select(table.c.status, func.count().label("many")).group_by(table.c.status)
+        with self._engine.connect() as connection:
+            found = connection.execute(count.where(table.c.shop == shop))
+            counted = {row.status: row.many for row in found}
+        return {status: counted.get(status, 0) for status in Status}
+
+    def claims(self, shop: str) -> dict[Compared, int]:
+        """Return how the pages' totals stood to those that were sent, and how often."""
+        table = schema.checkouts
+        sent = (table.c.shop == shop) & (table.c.status == Status.DELIVERED)
+        query = select(table.c.claim, func.count().label("many")).where(sent)
+        with self._engine.connect() as connection:
+            counted = {
+                row.claim: row.many for row in connection.execute(query.group_by(table.c.claim))
+            }
+        return {claim: counted.get(claim, 0) for claim in Compared}
+
+    def oldest_due(self, shop: str) -> datetime | None:
+        """Return since when the checkout that is longest due has been due."""
+        table = schema.checkouts
+        query = select(func.min(table.c.due_at)).where(
+            table.c.shop == shop, table.c.status == Status.PENDING
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def checkouts(self, shop: str, cart_id: str) -> list[Checkout]:
+        """Return the checkouts of one cart, oldest first."""
+        with self._engine.connect() as connection:
+            return rows.loaded(connection, {(shop, cart_id)}).get((shop, cart_id), [])
+
+    def dead(
+        self, shop: str, *, reason: str | None = None, cart_id: str | None = None
+    ) -> Iterator[DeadLetter]:
+        """Yield the dead letters of *shop*: all, those whose reason contains *reason*, a cart's.
+
+        After three days without Klaviyo there may be a million of them.
+        """
+        table = schema.checkouts
+        columns = table.c.cart_id, table.c.epoch, table.c.reason
+        query = select(*columns).where(table.c.shop == shop, table.c.status == Status.DEAD)
+        if reason is not None:
+            query = query.where(table.c.reason.icontains(reason, autoescape=True))
+        if cart_id is not None:
+            query = query.where(table.c.cart_id == cart_id)
+        with self._engine.connect() as connection:
+            some_at_once = connection.execution_options(yield_per=1_000)
+            for row in some_at_once.execute(query.order_by(table.c.acted_at)):
+                yield DeadLetter(*row)
+
+    def received(self, shop: str, cart_id: str) -> list[Row[Any]]:
+        """Return what was received for one cart: ``received_at``, ``kind``, ``decision``."""
+        table = schema.facts
+        query = (
+            select(table.c.received_at, table.c.kind, table.c.decision)
+            .where(table.c.shop == shop, table.c.cart_id == cart_id)
+            .order_by(table.c.seq)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def attempts(self, shop: str, cart_id: str) -> list[Attempt]:
+        """Return every attempt to send one cart's checkouts, oldest first."""
+        table = schema.attempts
+        query = (
+            select(*(table.c[field.name] for field in fields(Attempt)))
+            .where(table.c.shop == shop, table.c.cart_id == cart_id)
+            .order_by(table.c.seq)
+        )
+        with self._engine.connect() as connection:
+            return [Attempt(**row._asdict()) for row in connection.execute(query)]
+
+    def event(self, shop: str, cart_id: str, epoch: datetime) -> bytes | None:
+        """Return what Klaviyo took of one checkout, without what is about a person, as JSON."""
+        table = schema.sent
+        query = select(table.c.event).where(
+            table.c.shop == shop, table.c.cart_id == cart_id, table.c.epoch == epoch
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def search(self, shop: str, wanted: Wanted, limit: int) -> list[Found]:
+        """Return at most *limit* of the checkouts that are *wanted*, the last act first."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(_listing(shop, wanted).limit(limit))
+            return [Found(**row._asdict()) for row in rows]
+
+    def dead_by_reason(self, shop: str) -> list[tuple[str, int]]:
+        """Return the reasons of the dead letters, and how many have each, most first."""
+        table = schema.checkouts
+        many = func.count().label("many")
+        query = (
+            select(table.c.reason, many)
+            .where(table.c.shop == shop, table.c.status == Status.DEAD)
+            .group_by(table.c.reason)
+            .order_by(many.desc())
+        )
+        with self._engine.connect() as connection:
+            return [(row.reason, row.many) for row in connection.execute(query)]
+
+    def tallied(self, shop: str, *, since: datetime, until: datetime) -> list[Counted]:
+        """Return what was counted in the minutes from *since* to before *until*."""
+        table = schema.tallies
+        query = select(table.c.minute, table.c.what, table.c.detail, table.c.many).where(
+            table.c.shop == shop, table.c.minute >= since, table.c.minute < until
+        )
+        with self._engine.connect() as connection:
+            return [Counted(*row) for row in connection.execute(query)]
+
+
+def _listing(shop: str, wanted: Wanted) -> Select[Any]:
+    columns = schema.checkouts.c
+    query = select(*(columns[field.name] for field in fields(Found))).where(columns.shop == shop)
+    if wanted.status is not None:
+        query = query.where(columns.status == wanted.status)
+    if wanted.cart_id is not None:
+        query = query.where(columns.cart_id == wanted.cart_id)
+    if wanted.address_hashes is not None:
+        query = query.where(columns.address_hash.in_(wanted.address_hashes))
+    # SQLite, which keeps no statistics, takes the index that gives the order. Where few are wanted,
+    # it would read all there are for them: so the order is of something else than what is indexed.
+    acted_at = func.coalesce(columns.acted_at, columns.acted_at)
+    order = acted_at if _are_few(wanted) else columns.acted_at, columns.cart_id, columns.epoch
+    if wanted.after is not None:
+        query = query.where(tuple_(*order) < tuple_(*wanted.after))
+    return query.order_by(*(column.desc() for column in order))
+
+
+def _are_few(wanted: Wanted) -> bool:
+    by_name = wanted.cart_id is not None or wanted.address_hashes is not None
+    return by_name or wanted.status not in (None, Status.DELIVERED, Status.CANCELLED)
