@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     # Else Werkzeug redirects a path with two slashes, in HTML: to another cart, where it is an id.
     app.url_map.merge_slashes = False
-    inbox = Store(settings.store, settings.spool).web_inbox()
+    inbox = Store.of(settings.shop, settings.store, settings.spool).web_inbox()
     atexit.register(inbox.close)
     tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
     page = _register(app, settings, tokens, inbox)

@@ -242,7 +242,7 @@ def status() -> None:
         _say_claims(book.claims(settings.shop))
         if not _say_if_held(book.standing(settings.shop)):
             _say_oldest(book.oldest_due(settings.shop))
-        if damaged := Store(settings.store).damaged:
+        if damaged := _store(settings).damaged:
             names = ", ".join(path.name for path in damaged)
             words = f"{len(damaged)} set aside as damaged, see the log, then delete: {names}"
             click.secho(words, fg="yellow")
@@ -370,7 +370,7 @@ def _book() -> Iterator[tuple[Settings, "Book"]]:
 
 
 def _store(settings: Settings) -> Store:
-    return Store(settings.store, settings.spool)
+    return Store.of(settings.shop, settings.store, settings.spool)
 
 
 def _time(at: datetime) -> str:

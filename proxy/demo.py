@@ -39,14 +39,14 @@ def run(port: int) -> None:
         tempfile.TemporaryDirectory(prefix="checkout-proxy-demo-") as folder,
         Klaviyo(key=klaviyo_key).serve() as klaviyo,
     ):
-        store = Store(f"sqlite:///{folder}/store")
+        store = Store.of("shop", f"sqlite:///{folder}/store")
         store.migrate()
         environ = {
             "TOKEN_KEYS": secrets.token_hex(16),
             "SHOP_KEY": shop_key,
             "KLAVIYO_KEY": klaviyo_key,
             "KLAVIYO_URL": klaviyo.url,
-            "STORE": f"sqlite:///{store.folder}",
+            "STORE": f"sqlite:///{folder}/store",
             "SETTLE": str(_SETTLE_SECONDS),
             "ORIGINS": f"http://127.0.0.1:{port}",
         }

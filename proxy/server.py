@@ -66,7 +66,7 @@ def log_to_stderr() -> None:
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: bool) -> None:
     """Serve the web half at *host*:*port*, and the sender unless *web_only*, until stopped."""
-    Store(settings.store, settings.spool).prepare()
+    Store.of(settings.shop, settings.store, settings.spool).prepare()
     check_free(host, port)
     # Not forked: a fork of a process with threads can inherit a lock that nobody opens again.
     multiprocessing.set_start_method("spawn", force=True)

@@ -53,6 +53,8 @@ def _settle_time(text: str) -> timedelta:
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
         raise ValueError("is 1 to 64 letters, digits, dots, dashes and underscores")
+    if not text.strip("."):
+        raise ValueError(f"is {text}, which is no name of a folder")
     return text
 
 

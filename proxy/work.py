@@ -32,7 +32,7 @@ _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
-    store = Store(settings.store, settings.spool)
+    store = Store.of(settings.shop, settings.store, settings.spool)
     was_away = False
     while not stop.is_set():
         try:

@@ -124,7 +124,7 @@ class Ledger:
 
     def checkouts(self, cart_id: str) -> list[Checkout]:
         """Return how the checkouts of *cart_id* stand, oldest first."""
-        store = Store(f"sqlite:///{self.store}")
+        store = Store.of("shop", f"sqlite:///{self.store}")
         if not store.exists:
             return []
         with closing(store.book()) as book:
@@ -132,7 +132,7 @@ class Ledger:
 
     def attempts(self, cart_id: str) -> list[Attempt]:
         """Return every try to send the checkouts of *cart_id*."""
-        with closing(Store(f"sqlite:///{self.store}").book()) as book:
+        with closing(Store.of("shop", f"sqlite:///{self.store}").book()) as book:
             return book.attempts("shop", cart_id)
 
     def wait(self, cart_id: str, *statuses: Status, timeout: float = 30) -> list[Checkout]:

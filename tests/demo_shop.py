@@ -40,7 +40,7 @@ class Demo:
 @contextmanager
 def opened(folder: Path, *, settle: float) -> Iterator[Demo]:
     """Open the shop, with everything behind it and its store in *folder*."""
-    store = Store(f"sqlite:///{folder}")
+    store = Store.of("shop", f"sqlite:///{folder}")
     store.migrate()
     with (
         judged_klaviyo() as klaviyo,

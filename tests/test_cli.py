@@ -56,8 +56,9 @@ def test_every_setting_is_printed() -> None:
 def test_the_status_names_a_damaged_inbox_that_was_set_aside(store: Path) -> None:
     environ = environment(store, "http://127.0.0.1:1")
     run("migrate", **environ)
-    (store / "inbox-0.db.salvaged-20260101T120000.000000").touch()
-    (store / "inbox-0.db.salvaged-20260101T120000.000000-wal").touch()
+    salvaged = store / "shop" / "inbox-0.db.salvaged-20260101T120000.000000"
+    salvaged.touch()
+    Path(f"{salvaged}-wal").touch()
 
     said = run("status", **environ).stdout.splitlines()[-1]
 
@@ -247,7 +248,7 @@ def test_many_dead_letters_are_told_in_short_and_all_replayed(store: Path) -> No
     assert listed.startswith("   200  no such metric\n        c-0 c-1 ")
     assert listed.endswith(" and 180 more\n")
     assert replayed == "200 dead letters will be sent again.\n"
-    opened = Store(f"sqlite:///{store}")
+    opened = Store.of("shop", f"sqlite:///{store}")
     with closing(opened.inboxes()) as inboxes:
         asked = inboxes.after(opened.marks(), 1_000)
     assert {fact.cart_id for fact in asked} == carts
@@ -256,7 +257,7 @@ def test_many_dead_letters_are_told_in_short_and_all_replayed(store: Path) -> No
 
 def lay_dead(folder: Path, carts: Collection[str]) -> None:
     """Leave a dead letter of each of *carts* in the store."""
-    store = Store(f"sqlite:///{folder}")
+    store = Store.of("shop", f"sqlite:///{folder}")
     store.migrate()
     rules = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
     refuse = partial(checkouts.refused, reason="no such metric")

@@ -389,7 +389,7 @@ def test_a_silly_retry_after_does_not_stop_an_account(stage: Scene, retry_after:
 
 
 def test_a_backlog_is_worked_off_at_klaviyos_limits_once_each(tmp_path: Path) -> None:
-    backlog.lay_up(Store(f"sqlite:///{tmp_path}"), 3_000)
+    backlog.lay_up(Store.of("shop", f"sqlite:///{tmp_path}"), 3_000)
 
     drained = backlog.drain(tmp_path, 3_000, throttled=True, patience=90)
 
@@ -398,7 +398,7 @@ def test_a_backlog_is_worked_off_at_klaviyos_limits_once_each(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_million_is_worked_off_as_fast_as_klaviyo_allows(tmp_path: Path) -> None:
-    backlog.lay_up(Store(f"sqlite:///{tmp_path}"), 1_000_000)
+    backlog.lay_up(Store.of("shop", f"sqlite:///{tmp_path}"), 1_000_000)
 
     drained = backlog.drain(tmp_path, 1_000_000, throttled=True)
 

@@ -155,6 +155,7 @@ def test_all_mistakes_are_said_at_once() -> None:
     [
         ("SHOP", "my shop", "is 1 to 64 letters, digits, dots, dashes and underscores"),
         ("SHOP", "s" * 65, "is 1 to 64 letters"),
+        ("SHOP", "..", "is .., which is no name of a folder"),
         ("TOKEN_KEYS", "old,,new", "one of its keys is empty"),
         ("TOKEN_KEYS", ",", "one of its keys is empty"),
         ("TOKEN_AGE", "1d", "is a number of seconds, such as 30"),

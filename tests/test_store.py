@@ -1,5 +1,6 @@
 """The store keeps what is about persons to itself, and each account to one sender."""
 
+import subprocess
 import traceback
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from proxy.checkouts import ConsentMode, Rules
-from proxy.errors import AccountLost, StoreAway
+from proxy.errors import AccountLost, Misconfigured, StoreAway
 from proxy.store import Store
 from proxy.store.database import Database
 from tests import postgres
@@ -221,3 +222,49 @@ def test_nothing_acknowledged_depends_on_a_weaker_server(server: Postgres) -> No
             (found,) = connection.execute("SHOW synchronous_commit").fetchone() or ()
 
         assert found == kept
+
+
+# -- a folder for each shop --------------------------------------------------------------
+
+
+def test_with_sqlite_each_shop_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store"
+
+    tea, coffee = Store.of("tea", url), Store.of("coffee", url)
+
+    assert (tea.folder, coffee.folder) == (tmp_path / "store/tea", tmp_path / "store/coffee")
+
+
+def test_in_a_database_all_shops_share_the_place(tmp_path: Path) -> None:
+    url = "postgresql://localhost/proxy"
+
+    tea, coffee = Store.of("tea", url, tmp_path), Store.of("coffee", url, tmp_path)
+
+    assert (tea.place, tea.folder) == (coffee.place, coffee.folder)
+
+
+@pytest.mark.parametrize("file", ["checkouts.db", "inbox-3.db", "inbox-0.db.corrupt-2026"])
+def test_a_store_of_an_earlier_version_is_not_passed_by(file: str, tmp_path: Path) -> None:
+    (tmp_path / file).touch()
+
+    with pytest.raises(Misconfigured) as error:
+        Store.of("shop", f"sqlite:///{tmp_path}")
+
+    assert f"mkdir -m 700 {tmp_path}/SHOP && mv " in str(error.value)
+
+
+def test_what_it_says_to_do_is_all_there_is_to_do(tmp_path: Path) -> None:
+    old = Store(f"sqlite:///{tmp_path}")
+    old.migrate()
+    with closing(old.inbox()) as inbox:
+        inbox.append(state(0))
+    with pytest.raises(Misconfigured) as error:
+        Store.of("shop", f"sqlite:///{tmp_path}")
+
+    command = str(error.value).rpartition("for SHOP, ")[2].replace("SHOP", "shop")
+    subprocess.run(["sh", "-c", command], check=True)
+
+    store = Store.of("shop", f"sqlite:///{tmp_path}")
+    assert store.exists
+    with closing(store.inboxes()) as inboxes:
+        assert len(inboxes.after({}, 10)) == 1

@@ -107,7 +107,7 @@ def served(folder: Path, **settings: str) -> Iterator[Web]:
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        store = Store(environ["CHECKOUT_PROXY_STORE"])
+        store = Store.of("shop", environ["CHECKOUT_PROXY_STORE"])
         yield Web(url=f"http://127.0.0.1:{server.port}", store=store, marks={})
     finally:
         server.shutdown()

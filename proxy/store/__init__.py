@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.errors import StoreAway
 from proxy.facts import Fact
 from proxy.store.received import Received
-from proxy.store.sqlite import SqliteStore
+from proxy.store.sqlite import SqliteStore, check_is_of_folders
 
 if TYPE_CHECKING:
     from proxy.store.book import Book
@@ -24,6 +24,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_SQLITE = "sqlite:///"
 _POLL_SECONDS = 1.0
 # An order may be among what was kept elsewhere, and what it cancels is due already.
 _SHIPPING_SECONDS = 3.0
@@ -65,7 +66,7 @@ class Inboxes(Protocol):
 
 
 class Store:
-    """The store at *url*: ``sqlite:///`` and a folder, or ``postgresql://`` and a database.
+    """The store at *url*: ``sqlite:///`` and a shop's folder, or ``postgresql://`` and a database.
 
     With PostgreSQL the web half keeps facts in the folder *spool* while the database is away.
     Everything is opened when it is asked for, so a web worker never writes the book.
@@ -77,6 +78,18 @@ class Store:
         """What to call the store before people: it has no password in it."""
         self.folder = self._engine.folder
         """Where this machine's own files lie."""
+
+    @classmethod
+    def of(cls, shop: str, url: str, spool: Path = Path("checkout-proxy-spool")) -> "Store":
+        """Return the store of *shop* at *url*, or raise :exc:`Misconfigured`.
+
+        With SQLite that is a folder of its own, also where there is but one shop: nothing has to
+        move when a second comes. A database keeps all shops, apart by their names.
+        """
+        if url.startswith(_SQLITE):
+            check_is_of_folders(Path(url.removeprefix(_SQLITE)))
+            url = f"{url.rstrip('/')}/{shop}"
+        return cls(url, spool)
 
     def prepare(self) -> None:
         """Make the folder, or raise :exc:`Misconfigured` where nothing can be written in it."""
@@ -150,8 +163,8 @@ class Store:
 
 
 def _engine(url: str, spool: Path) -> "SqliteStore | PostgresStore":
-    if url.startswith("sqlite:///"):
-        return SqliteStore(Path(url.removeprefix("sqlite:///")))
+    if url.startswith(_SQLITE):
+        return SqliteStore(Path(url.removeprefix(_SQLITE)))
     # Only here: psycopg is an extra.
     from proxy.store.postgres import PostgresStore
 

@@ -47,7 +47,7 @@ class Inbox:
     @classmethod
     def in_free_slot(cls, folder: Path) -> "Inbox":
         """Return the first inbox of *folder* that no living process holds."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         for slot in range(_MAX_SLOTS):
             if inbox := cls.unless_held(folder / f"inbox-{slot}.db"):
                 return inbox
@@ -216,6 +216,19 @@ def _check_log(connection: sqlite3.Connection, log: Path) -> None:
     _, end, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     if salvage.is_cut_short(log, end):
         raise _LogCutShort("the log goes on behind a damaged page")
+
+
+def make_folder(folder: Path) -> None:
+    """Make *folder* so that it is still there after a power cut, as its files will be."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
 
 
 def is_damage(error: Exception) -> bool:

@@ -14,7 +14,7 @@ from proxy.store import days, migration
 from proxy.store.database import Connection, Database
 from proxy.store.remote_inbox import RemoteInbox
 from proxy.store.spool import Spool
-from proxy.store.sqlite import make_folder
+from proxy.store.sqlite import prepare_folder
 from proxy.store.streams import Streams
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class PostgresStore:
 
     def prepare(self) -> None:
         """Make the spool, or raise :exc:`Misconfigured`; the database may be away."""
-        make_folder(self.folder, "CHECKOUT_PROXY_SPOOL")
+        prepare_folder(self.folder, "CHECKOUT_PROXY_SPOOL")
 
     def inbox(self) -> RemoteInbox:
         """Return streams of this process' own, which are unavailable while the database is."""

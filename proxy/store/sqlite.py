@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.errors import Misconfigured
 from proxy.store import migration
-from proxy.store.inbox import Inbox
+from proxy.store.inbox import Inbox, make_folder
 from proxy.store.inboxes import Inboxes
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class SqliteStore:
 
     def prepare(self) -> None:
         """Make the folder, or raise :exc:`Misconfigured`."""
-        make_folder(self.folder, "CHECKOUT_PROXY_STORE")
+        prepare_folder(self.folder, "CHECKOUT_PROXY_STORE")
 
     def inbox(self) -> Inbox:
         """Return the file of a slot that is free."""
@@ -113,14 +113,33 @@ class SqliteStore:
         return engine(self._path)
 
 
-def make_folder(folder: Path, setting: str) -> None:
+def prepare_folder(folder: Path, setting: str) -> None:
     """Make *folder*, or raise :exc:`Misconfigured` where nothing can be written in it."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise Misconfigured(f"{setting} cannot be written: {error}") from error
+
+
+def check_is_of_folders(folder: Path) -> None:
+    """Raise :exc:`Misconfigured` where files lie in *folder* itself, as earlier versions had them.
+
+    Beside them an empty store would be begun, and what is pending in them never be sent.
+    """
+    found = [
+        f"{folder}/{of}" for of in _OF_A_SHOP if any(path.is_file() for path in folder.glob(of))
+    ]
+    if found:
+        raise Misconfigured(
+            f"CHECKOUT_PROXY_STORE is {folder}, where files lie that belong into a folder of their "
+            "shop now: stop every process of the proxy, then as its user, with the shop's name for "
+            f"SHOP, mkdir -m 700 {folder}/SHOP && mv {' '.join(found)} {folder}/SHOP/"
+        )
+
+
+_OF_A_SHOP = ("inbox-*", "checkouts.db*", "sender.lock")
 
 
 def _is_locked(lock: int) -> bool:

@@ -22,7 +22,7 @@ def measure(events: int) -> Drained | None:
     if events == 0:
         return None
     with TemporaryDirectory() as folder:
-        backlog.lay_up(Store(f"sqlite:///{folder}"), events)
+        backlog.lay_up(Store.of("shop", f"sqlite:///{folder}"), events)
         drained = backlog.drain(Path(folder), events, throttled=False)
     return Drained(
         events_per_s=round(drained.events_per_s, 1),

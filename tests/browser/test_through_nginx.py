@@ -21,11 +21,11 @@ from tests.running import Nginx, Proxy
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ledger]]:
     """The demo shop behind nginx, over TLS, with the proxy under the same host."""
     folder = tmp_path_factory.mktemp("site")
-    store = Store(f"sqlite:///{folder}/store")
+    store = Store.of("shop", f"sqlite:///{folder}/store")
     store.migrate()
     with (
         judged_klaviyo() as klaviyo,
-        Proxy(environment(store.folder, klaviyo.url, SETTLE="3")) as proxy,
+        Proxy(environment(store.folder.parent, klaviyo.url, SETTLE="3")) as proxy,
         closing(store.book()) as book,
         demo_shop.serve(
             demo_shop.create_shop(

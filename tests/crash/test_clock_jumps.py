@@ -92,7 +92,9 @@ def running(folder: Path, settle: str) -> Iterator[Scene]:
     with judged_klaviyo() as klaviyo:
         env = environment(folder / "store", klaviyo.url, SETTLE=settle) | clock.environment
         with Proxy(env, "--workers", "1") as proxy:
-            until(lambda: Store(f"sqlite:///{folder}/store").exists)  # The sender is at work.
+            until(
+                lambda: Store.of("shop", f"sqlite:///{folder}/store").exists
+            )  # The sender is at work.
             yield Scene(klaviyo, Ledger(folder / "store", klaviyo), proxy, clock)
 
 

@@ -100,7 +100,7 @@ def test_what_is_whole_in_a_damaged_inbox_arrives_once_and_it_is_said_once(
     scene.post(5)
     since = scene.acknowledged - before
 
-    with sending(scene.web.store.folder, klaviyo.url):
+    with sending(scene.web.store.folder.parent, klaviyo.url):
         check_each_arrives_once(klaviyo, whole | since)
         until(lambda: reports(caplog))
         scene.post(5)
@@ -116,8 +116,8 @@ def test_an_inbox_that_is_damaged_before_the_start_is_set_aside_with_the_first_p
     tmp_path: Path, klaviyo: Klaviyo, caplog: pytest.LogCaptureFixture, hurt: Hurt
 ) -> None:
     store = tmp_path / "store"
-    left = unread(store, 20)
-    hurt(store / "inbox-0.db")
+    left = unread(store / "shop", 20)
+    hurt(store / "shop" / "inbox-0.db")
 
     with served(store) as web, sending(store, klaviyo.url):
         scene = Scene(web)
@@ -137,7 +137,7 @@ def test_what_lies_behind_a_damaged_page_of_the_log_is_not_forgotten_with_the_st
     with served(tmp_path / "killed") as web:
         killed = Scene(web)
         whole = killed.come_to(harm.in_the_log)
-        copytree(killed.inbox.parent, store, ignore=ignore_patterns("*-shm"))
+        copytree(killed.inbox.parent, store / "shop", ignore=ignore_patterns("*-shm"))
 
     with served(store) as web, sending(store, klaviyo.url):
         Scene(web).post(1)
@@ -168,11 +168,11 @@ def test_a_row_of_nonsense_in_a_damaged_inbox_costs_none_of_the_others(
     tmp_path: Path, klaviyo: Klaviyo, caplog: pytest.LogCaptureFixture, nonsense: str
 ) -> None:
     store = tmp_path / "store"
-    left = unread(store, 3)
-    with closing(sqlite3.connect(store / "inbox-0.db")) as connection:
+    left = unread(store / "shop", 3)
+    with closing(sqlite3.connect(store / "shop" / "inbox-0.db")) as connection:
         connection.execute(f"UPDATE inbox SET {nonsense} WHERE seq = 2")
         connection.commit()
-    harm.in_the_header(store / "inbox-0.db")
+    harm.in_the_header(store / "shop" / "inbox-0.db")
 
     with sending(store, klaviyo.url):
         until(lambda: reports(caplog))
@@ -187,8 +187,8 @@ def test_a_row_that_cannot_be_read_stops_nothing(
     tmp_path: Path, klaviyo: Klaviyo, nonsense: str
 ) -> None:
     store = tmp_path / "store"
-    left = unread(store, 3)
-    with closing(sqlite3.connect(store / "inbox-0.db")) as connection:
+    left = unread(store / "shop", 3)
+    with closing(sqlite3.connect(store / "shop" / "inbox-0.db")) as connection:
         connection.execute(f"UPDATE inbox SET {nonsense} WHERE seq = 2")
         connection.commit()
 
@@ -213,7 +213,7 @@ def test_a_salvage_that_finds_nothing_is_found_out(
     monkeypatch.setattr("proxy.store.salvage.rows", lambda *_: iter(()))
     whole = scene.come_to(harm.at_the_root)
 
-    with sending(scene.web.store.folder, klaviyo.url):
+    with sending(scene.web.store.folder.parent, klaviyo.url):
         until(lambda: reports(caplog))
 
     assert whole - set(carts(klaviyo))

@@ -83,7 +83,7 @@ def is_a_refusal_to_be_tried_again(answer: Answer) -> bool:
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Iterator[FaultyDisk]:
-    with vfs.watched(tmp_path / "store") as disk, served(tmp_path / "store") as web:
+    with vfs.watched(tmp_path / "store" / "shop") as disk, served(tmp_path / "store") as web:
         yield FaultyDisk(web, disk)
 
 
@@ -151,7 +151,7 @@ def test_an_inbox_that_is_deaf_to_errors_is_found_out(
 ) -> None:
     monkeypatch.setattr("proxy.store.sqlite.Inbox", Deaf)
 
-    with vfs.watched(tmp_path / "store") as disk, served(tmp_path / "store") as web:
+    with vfs.watched(tmp_path / "store" / "shop") as disk, served(tmp_path / "store") as web:
         faulty = FaultyDisk(web, disk)
         with faulty.failing(FAULTS[0]):
             faulty.post(150)
@@ -171,7 +171,7 @@ def klaviyo() -> Iterator[Klaviyo]:
 def test_a_served_proxy_loses_nothing_while_its_disk_fails_under_both_halves(
     klaviyo: Klaviyo, tmp_path: Path
 ) -> None:
-    switch = vfs.Switch(tmp_path / "store", tmp_path / "faults")
+    switch = vfs.Switch(tmp_path / "store" / "shop", tmp_path / "faults")
     env = environment(tmp_path / "store", klaviyo.url, CARTS="signed") | switch.environment
     with Proxy(env) as proxy, Pages(proxy.url) as pages:
         until(lambda: klaviyo.events)

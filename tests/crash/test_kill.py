@@ -47,7 +47,7 @@ class Scene:
 
     @property
     def inboxes(self) -> list[Path]:
-        return sorted(self.store.glob("inbox-*.db"))
+        return sorted((self.store / "shop").glob("inbox-*.db"))
 
     def page(self, cart_id: str) -> Page:
         """Return the page of a checkout whose cart is known."""
@@ -61,7 +61,7 @@ class Scene:
 
     def sender(self) -> psutil.Process:
         """Return the sender, once it is at work."""
-        until(lambda: Store(f"sqlite:///{self.store}").exists)
+        until(lambda: Store.of("shop", f"sqlite:///{self.store}").exists)
         return self._holders("sender.lock")[0]
 
     def crash(self) -> None:
@@ -346,7 +346,7 @@ def test_a_worker_killed_while_it_prunes_loses_nothing(scene: Scene) -> None:
 def test_the_sender_killed_while_it_folds_folds_again(scene: Scene) -> None:
     sender = scene.sender()
 
-    with written_by_another(scene.store / "checkouts.db"):
+    with written_by_another(scene.store / "shop" / "checkouts.db"):
         scene.page("folded").say(email=JANE)
         until(lambda: waits_for_a_lock(sender))
         sender.kill()
@@ -356,7 +356,7 @@ def test_the_sender_killed_while_it_folds_folds_again(scene: Scene) -> None:
 
 def test_the_sender_killed_again_and_again_reads_a_backlog_to_its_end(scene: Scene) -> None:
     carts = {f"backlog-{number}" for number in range(300)}
-    with closing(Store(f"sqlite:///{scene.store}").inbox()) as inbox:
+    with closing(Store.of("shop", f"sqlite:///{scene.store}").inbox()) as inbox:
         for cart_id in carts:
             inbox.append(pushed(0, cart_id=cart_id))
             inbox.append(state(1, cart_id, email=JANE))
@@ -392,7 +392,7 @@ def test_the_sender_killed_between_klaviyos_yes_and_our_commit_counts_once(scene
     scene.page("yes").say(email=JANE)
     scene.klaviyo.wait_for_requests(asked + 1, timeout=15)
 
-    with written_by_another(scene.store / "checkouts.db"):
+    with written_by_another(scene.store / "shop" / "checkouts.db"):
         scene.klaviyo.release()
         until(lambda: scene.ledger.answered_yes("yes"))
         until(lambda: waits_for_a_lock(sender))
@@ -462,7 +462,7 @@ def size_of(path: str) -> int:
 def test_migrate_killed_half_way_is_done_at_the_next_start(
     tmp_path: Path, step: Callable[[Path], bool]
 ) -> None:
-    store = Store(f"sqlite:///{tmp_path}/store")
+    store = Store.of("shop", f"sqlite:///{tmp_path}/store")
     env = environment(tmp_path / "store", "http://127.0.0.1:9")
     migrate = subprocess.Popen([sys.executable, "-m", "proxy", "migrate"], env=os.environ | env)
     while not step(store.folder / "checkouts.db") and migrate.poll() is None:

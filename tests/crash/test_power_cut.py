@@ -40,8 +40,8 @@ def journal_of_a_run(
 
     The workers end in the middle and others find their files again.
     """
-    store = Store(f"sqlite:///{folder}")
-    with vfs.watched(folder) as disk, Klaviyo(key=KLAVIYO_KEY).serve() as klaviyo:
+    store = Store.of("shop", f"sqlite:///{folder}")
+    with vfs.watched(store.folder) as disk, Klaviyo(key=KLAVIYO_KEY).serve() as klaviyo:
         with sending(folder, klaviyo.url):
             until(lambda: store.exists)
             for _ in range(2):

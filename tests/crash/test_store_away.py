@@ -136,7 +136,7 @@ def test_while_the_inboxes_are_locked_posts_are_refused_in_time_and_none_is_lost
     ):
         pages.wait_for(202, 20)
 
-        with held(*store.glob("inbox-*.db")):
+        with held(*(store / "shop").glob("inbox-*.db")):
             pages.wait_for(503, 8, at_least=hold)
         pages.wait_for(202, 20)
         pages.stop()
@@ -158,7 +158,7 @@ def test_while_the_book_is_locked_posts_are_taken_and_sent_afterwards(
     ):
         until(lambda: klaviyo.events)
 
-        with held(store / "checkouts.db"):
+        with held(store / "shop" / "checkouts.db"):
             before = set(pages.acknowledged)
             pages.wait_for(202, 20, at_least=hold)
             while_locked = pages.acknowledged - before

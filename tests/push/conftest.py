@@ -60,7 +60,7 @@ class Pushed:
 
     def _total(self, cart_id: str) -> Decimal | None:
         # The command takes half a second.
-        with closing(Store(self.settings["CHECKOUT_PROXY_STORE"]).book()) as book:
+        with closing(Store.of("shop", self.settings["CHECKOUT_PROXY_STORE"]).book()) as book:
             cart = book.cart("shop", cart_id)
             return None if cart is None else cart.total
 
@@ -87,7 +87,7 @@ def klaviyo() -> Iterator[Klaviyo]:
 def pushed(klaviyo: Klaviyo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     """Serve a proxy to many tests, each with carts of its own."""
     settings = environment(tmp_path_factory.mktemp("push") / "store", klaviyo.url)
-    Store(settings["CHECKOUT_PROXY_STORE"]).migrate()
+    Store.of("shop", settings["CHECKOUT_PROXY_STORE"]).migrate()
     with Proxy(settings) as proxy:
         yield Pushed(proxy.url, settings)
 
