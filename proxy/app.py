@@ -4,88 +4,130 @@ import atexit
 import logging
 import os
 import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
 
 import msgspec
 from flask import Flask, Response
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 
-from proxy import collect, guest, health, shop
+from proxy import collect, guest, health, shop, shops
 from proxy.carts import presets
 from proxy.errors import Refused, Unavailable
 from proxy.fast import Fast
 from proxy.settings import WEB, Settings, guest_pattern
 from proxy.snippet import Snippet
-from proxy.store import Inbox, Store
+from proxy.store import Inbox
 from proxy.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> Flask:
-    """Return the WSGI application; without *settings* they are read from the environment.
+def create_app(served: Sequence[Settings] | None = None) -> Flask:
+    """Return the WSGI application for the shops *served*, by default those of the environment.
 
-    Call it in the process that serves, and not before a fork: the inbox is one process' own.
+    Call it in the process that serves, and not before a fork: the inboxes are one process' own.
     """
-    if settings is None:
-        settings = Settings.read(os.environ, need=WEB)
+    if served is None:
+        served = shops.read(os.environ, need=WEB)
     app = Flask(__name__, static_folder=None)
     # Else Werkzeug redirects a path with two slashes, in HTML: to another cart, where it is an id.
     app.url_map.merge_slashes = False
-    inbox = Store.of(settings.shop, settings.store, settings.spool).web_inbox()
-    atexit.register(inbox.close)
-    tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
-    page = _register(app, settings, tokens, inbox)
+    shared = served[0]
+    page = _register(app, [_Shop.open(settings, inbox) for settings, inbox in _inboxes(served)])
     CORS(
         app,
         resources={
-            f"{settings.prefix}/{path}": {"origins": list(settings.origins)}
+            f"{shared.prefix}/{path}": {"origins": list(page.origins)}
             for path in ("state", "session")
         },
         methods=["POST"],
         max_age=timedelta(hours=1),
     )
     _explain_errors(app)
-    if settings.fast == "on":
-        app.wsgi_app = Fast(app, page, f"{settings.prefix}/state")  # type: ignore[method-assign]
+    if shared.fast == "on":
+        app.wsgi_app = Fast(app, page, f"{shared.prefix}/state")  # type: ignore[method-assign]
     return app
 
 
-def _register(app: Flask, settings: Settings, tokens: Tokens, inbox: Inbox) -> collect.Surface:
+def _inboxes(served: Sequence[Settings]) -> list[tuple[Settings, Inbox]]:
+    """Return an inbox for each shop; those who share the place of a database share one."""
+    opened: dict[Path, Inbox] = {}
+    found = []
+    for settings in served:
+        store = shops.store(settings)
+        if store.folder not in opened:
+            opened[store.folder] = store.web_inbox()
+            atexit.register(opened[store.folder].close)
+        found.append((settings, opened[store.folder]))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shop:
+    """One of the shops that are served."""
+
+    settings: Settings
+    tokens: Tokens
+    inbox: Inbox
+
+    @classmethod
+    def open(cls, settings: Settings, inbox: Inbox) -> "_Shop":
+        tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
+        return cls(settings=settings, tokens=tokens, inbox=inbox)
+
+    @property
+    def page(self) -> collect.Shop:
+        return collect.Shop(
+            name=self.settings.shop,
+            tokens=self.tokens,
+            origins=self.settings.origins,
+            oldest=self.settings.token_age,
+            append=self.inbox.append,
+        )
+
+    @property
+    def server(self) -> shop.Surface:
+        return shop.Surface(
+            tokens=self.tokens,
+            shop=self.settings.shop,
+            append=self.inbox.append,
+            now=_now,
+            key=self.settings.shop_key,
+        )
+
+    @property
+    def guests(self) -> guest.Surface:
+        recipe = presets.read(self.settings.carts, self.settings.described)
+        return guest.Surface(
+            tokens=self.tokens,
+            shop=self.settings.shop,
+            origins=self.settings.origins,
+            pattern=guest_pattern(self.settings.carts, self.settings.described),
+            needs_ref="{credential}" in str(recipe),
+            now=_now,
+        )
+
+
+def _register(app: Flask, served: Sequence[_Shop]) -> collect.Surface:
+    prefix = served[0].settings.prefix
     page = collect.Surface(
-        tokens=tokens,
-        shop=settings.shop,
-        append=inbox.append,
+        shops={each.settings.shop: each.page for each in served},
+        origins=tuple(dict.fromkeys(chain(*(each.settings.origins for each in served)))),
         now=_now,
-        origins=settings.origins,
-        oldest=settings.token_age,
         snippets=Snippet.all_shipped(),
     )
-    server = shop.Surface(
-        tokens=tokens,
-        shop=settings.shop,
-        append=inbox.append,
-        now=_now,
-        key=settings.shop_key,
-    )
-    app.register_blueprint(collect.blueprint(page, settings.prefix))
-    app.register_blueprint(shop.blueprint(server))
-    app.register_blueprint(health.blueprint(inbox.probe))
-    if settings.guests == "on":
-        app.register_blueprint(guest.blueprint(_guests(settings, tokens), settings.prefix))
+    app.register_blueprint(collect.blueprint(page, prefix))
+    app.register_blueprint(shop.blueprint([each.server for each in served]))
+    inboxes = {id(each.inbox): each.inbox for each in served}
+    app.register_blueprint(health.blueprint([inbox.probe for inbox in inboxes.values()]))
+    if guests := [each.guests for each in served if each.settings.guests == "on"]:
+        app.register_blueprint(guest.blueprint(guests, prefix, hosted=len(served) == 1))
     return page
-
-
-def _guests(settings: Settings, tokens: Tokens) -> guest.Surface:
-    return guest.Surface(
-        tokens=tokens,
-        shop=settings.shop,
-        origins=settings.origins,
-        pattern=guest_pattern(settings.carts, settings.described),
-        needs_ref="{credential}" in str(presets.read(settings.carts, settings.described)),
-        now=_now,
-    )
 
 
 def _now() -> datetime:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from uuid import uuid4
 import click
 import msgspec
 
-from proxy import story
+from proxy import shops, story
 from proxy.carts import shown
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef
@@ -23,10 +23,10 @@ from proxy.checkouts import Status, public_id
 from proxy.claims import Compared
 from proxy.errors import CartError, Misconfigured, Refused, StoreAway
 from proxy.facts import ReplayAsked
-from proxy.settings import SENDER, WEB, Settings, described
+from proxy.settings import SENDER, WEB, Judge, Settings, described, names
 from proxy.snippet import Snippet, consent_tools
 from proxy.standing import Standing
-from proxy.store import Inbox, Store
+from proxy.store import Inbox
 from proxy.tokens import Session, Tokens
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class _Commands(click.Group):
 def main() -> None:
     """A shop's own server-side sender of Klaviyo's Started Checkout.
 
-    Settings come from environment variables: see `checkout-proxy settings`.
+    Settings come from environment variables, and of several shops from a file: see
+    `checkout-proxy settings`.
     """
     # A command says what it finds; those that run for long set up a log of their own.
     logging.getLogger("proxy").addHandler(logging.NullHandler())
@@ -84,13 +85,20 @@ def serve(bind: str, workers: int, web_only: bool) -> None:
     from proxy import server
 
     host, port = _address(bind)
-    if web_only:
-        settings = Settings.read(os.environ, need=WEB)
-    else:
-        settings = Settings.read(os.environ, need=WEB + SENDER, judge=_judge)
     server.log_to_stderr()
-    _warn_of_short_keys(settings)
-    server.serve(settings, host=host, port=port, workers=workers, web_only=web_only)
+    read = _reading(WEB) if web_only else _reading(WEB + SENDER, judge=_judge)
+    server.serve(read, host=host, port=port, workers=workers, web_only=web_only)
+
+
+def _reading(need: tuple[str, ...], judge: Judge | None = None) -> shops.Read:
+    """Return what reads the settings, now and when they are to be read again."""
+
+    def read() -> tuple[Settings, ...]:
+        served = shops.read(os.environ, need=need, judge=judge)
+        _warn_of_short_keys(served)
+        return served
+
+    return read
 
 
 def _address(bind: str) -> tuple[str, int]:
@@ -105,8 +113,8 @@ def _address(bind: str) -> tuple[str, int]:
     return str(address), int(port)
 
 
-def _warn_of_short_keys(settings: Settings) -> None:
-    if any(len(key) < SHORTEST_KEY for key in settings.token_keys):
+def _warn_of_short_keys(served: Sequence[Settings]) -> None:
+    if any(len(key) < SHORTEST_KEY for settings in served for key in settings.token_keys or ()):
         logger.warning(
             "a key of CHECKOUT_PROXY_TOKEN_KEYS has fewer than %d characters: it can be guessed, "
             "and carts be forged; `openssl rand -hex 32` makes a good one",
@@ -119,17 +127,17 @@ def work() -> None:
     """Run the sender alone."""
     from proxy import server, work
 
-    settings = Settings.read(os.environ, need=SENDER, judge=_judge)
     server.log_to_stderr()
-    work.work_alone(settings)
+    work.work_alone(_reading(SENDER, judge=_judge))
 
 
 @main.command()
 def migrate() -> None:
     """Bring the store's tables up to date (the sender does so when it starts)."""
-    store = _store(Settings.read(os.environ))
-    store.migrate()
-    click.echo(f"{store.place} is up to date.")
+    stores = [shops.store(settings) for settings in shops.read(os.environ)]
+    for place, store in {store.place: store for store in stores}.items():
+        store.migrate()
+        click.echo(f"{place} is up to date.")
 
 
 @main.command()
@@ -150,19 +158,46 @@ def settings() -> None:
     for variable, default, meaning in described():
         click.echo(f"{click.style(variable, bold=True)}{f' = {default}' if default else ''}")
         click.echo(click.wrap_text(meaning, 78, "    ", "    "))
+    click.echo(f"\nIn the file, [shops.NAME] may have, instead of the variables ({DOCS}):")
+    click.echo(click.wrap_text(", ".join(sorted(names().members)), 78, "    ", "    "))
+
+
+DOCS = "docs/many-shops.md"
+
+
+# -- of which shop -----------------------------------------------------------------------
+
+
+_of_shop = click.option("--shop", "name", help="The shop's name, where there are several.")
+
+
+def _one(name: str | None, *, need: tuple[str, ...] = (), judge: Judge | None = None) -> Settings:
+    """Return the settings of the shop *name*, or of the only one."""
+    known = shops.read(os.environ, need=need, judge=judge)
+    found = [settings for settings in known if name in (None, settings.shop)]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(settings.shop for settings in known)
+    if name is None:
+        raise click.UsageError(f"Which of the shops {listed}? Say it with --shop.")
+    raise click.UsageError(f"There is no shop {name}: there is {listed}.")
+
+
+# -- trying it out -----------------------------------------------------------------------
 
 
 @main.command()
 @click.argument("cart_id")
+@_of_shop
 @click.option("--email", help="The customer's address.")
 @click.option("--phone-number", help="The customer's telephone number, in E.164.")
 @click.option("--external-id", help="The customer's id in the shop.")
 @click.option("--first-name")
 @click.option("--last-name")
 @click.option("--ref", help="The credential that reads the cart. The shopper can see it.")
-def token(cart_id: str, ref: str | None, **customer: str | None) -> None:
+def token(cart_id: str, name: str | None, ref: str | None, **customer: str | None) -> None:
     """Print a session token for CART_ID, for trying things out."""
-    settings = Settings.read(os.environ, need=("token_keys",))
+    settings = _one(name, need=("token_keys",))
     tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
     known = {name: value for name, value in customer.items() if value}
     said = {"shop": settings.shop, "cart_id": cart_id, "customer": known or None, "ref": ref}
@@ -196,7 +231,7 @@ def tag(
     It names the snippet of this very version, with its integrity hash: print it again after an
     upgrade.
     """
-    base = base or Settings.read(os.environ).prefix
+    base = base or shops.read(os.environ)[0].prefix
     data = {"token": token, "debug": "" if debug else None} | data
     click.echo(Snippet.shipped().tag(base, nonce=nonce, **data))
     if consent_tool:
@@ -205,17 +240,18 @@ def tag(
 
 @main.command()
 @click.argument("cart_id")
+@_of_shop
 @click.option("--ref", help="The credential that the token would carry.")
 @click.option("--json", "as_json", is_flag=True, help="As PUT /v1/carts would have it.")
-def cart(cart_id: str, ref: str | None, *, as_json: bool) -> None:
+def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> None:
     """Read CART_ID where the totals come from, and print it as it is understood."""
     from proxy import work
 
     need = ("carts_url", "carts_key", "carts_token_url")
-    settings = Settings.read(os.environ, need=need, judge=_judge)
+    settings = _one(name, need=need, judge=_judge)
     if settings.carts == "signed":
         raise click.UsageError("CHECKOUT_PROXY_CARTS=signed: the cart is in the token itself.")
-    pushed = _pushed(cart_id) if settings.carts == "push" else None
+    pushed = _pushed(settings, cart_id) if settings.carts == "push" else None
     asked = CartRef(shop=settings.shop, cart_id=cart_id, credential=ref, pushed=pushed)
     try:
         with work.source(settings) as carts:
@@ -225,8 +261,8 @@ def cart(cart_id: str, ref: str | None, *, as_json: bool) -> None:
     click.echo(shown.as_json(cart_id, reading) if as_json else "\n".join(shown.in_words(reading)))
 
 
-def _pushed(cart_id: str) -> Cart | None:
-    with _book() as (settings, book):
+def _pushed(settings: Settings, cart_id: str) -> Cart | None:
+    with _book(settings) as book:
         return book.cart(settings.shop, cart_id)
 
 
@@ -234,18 +270,33 @@ def _pushed(cart_id: str) -> Cart | None:
 
 
 @main.command()
-def status() -> None:
+@_of_shop
+def status(name: str | None) -> None:
     """Say how many checkouts stand where, what is stuck, and whether sending is held up."""
-    with _book() as (settings, book):
+    known = shops.read(os.environ) if name is None else [_one(name)]
+    for number, settings in enumerate(known):
+        if len(known) > 1:
+            click.secho("\n" * bool(number) + settings.shop, bold=True)
+        try:
+            _say_status(settings)
+        except click.ClickException as error:
+            if len(known) == 1:
+                raise
+            # A shop that was added just now has no store yet, and hides no other.
+            click.echo(error.message)
+
+
+def _say_status(settings: Settings) -> None:
+    with _book(settings) as book:
         for standing, count in book.counts(settings.shop).items():
             click.echo(f"{standing:<12} {count:>8}")
         _say_claims(book.claims(settings.shop))
         if not _say_if_held(book.standing(settings.shop)):
             _say_oldest(book.oldest_due(settings.shop))
-        if damaged := _store(settings).damaged:
-            names = ", ".join(path.name for path in damaged)
-            words = f"{len(damaged)} set aside as damaged, see the log, then delete: {names}"
-            click.secho(words, fg="yellow")
+    if damaged := shops.store(settings).damaged:
+        listed = ", ".join(path.name for path in damaged)
+        words = f"{len(damaged)} set aside as damaged, see the log, then delete: {listed}"
+        click.secho(words, fg="yellow")
 
 
 def _say_claims(claims: dict[Compared, int]) -> None:
@@ -278,9 +329,11 @@ def _say_oldest(due_at: datetime | None) -> None:
 
 @main.command()
 @click.argument("cart_id")
-def trace(cart_id: str) -> None:
+@_of_shop
+def trace(cart_id: str, name: str | None) -> None:
     """Tell the whole story of CART_ID: what came in, what was decided, what was tried."""
-    with _book() as (settings, book):
+    settings = _one(name)
+    with _book(settings) as book:
         told = story.tell(book, settings.shop, cart_id)
     if not told.lines:
         raise click.ClickException(f"nothing was received for the cart {cart_id}")
@@ -295,12 +348,14 @@ def trace(cart_id: str) -> None:
 
 
 @main.command()
+@_of_shop
 @click.option("--reason", help="Only those whose reason contains this.")
-def dead(reason: str | None) -> None:
+def dead(name: str | None, reason: str | None) -> None:
     """List the dead letters, by reason: what was given up, and why."""
     counts: Counter[str] = Counter()
     shown: dict[str, list[str]] = {}
-    with _book() as (settings, book):
+    settings = _one(name)
+    with _book(settings) as book:
         for letter in book.dead(settings.shop, reason=reason):
             counts[letter.reason] += 1
             if counts[letter.reason] <= _SHOWN:
@@ -319,13 +374,15 @@ _SHOWN = 20
 
 @main.command()
 @click.argument("cart_id", required=False)
+@_of_shop
 @click.option("--reason", help="All dead letters whose reason contains this.")
 @click.option("--all", "everything", is_flag=True, help="All dead letters.")
-def replay(cart_id: str | None, reason: str | None, everything: bool) -> None:
+def replay(cart_id: str | None, name: str | None, reason: str | None, everything: bool) -> None:
     """Send dead letters again: of CART_ID, by reason, or all. They keep their unique id."""
     if sum([cart_id is not None, reason is not None, everything]) != 1:
         raise click.UsageError("Name a CART_ID, or give --reason, or --all.")
-    with _book() as (settings, book), closing(_store(settings).inbox()) as inbox:
+    settings = _one(name)
+    with _book(settings) as book, closing(shops.store(settings).inbox()) as inbox:
         dead = book.dead(settings.shop, reason=reason, cart_id=cart_id)
         count = _ask_for_replay(inbox, (_replay(settings.shop, letter) for letter in dead))
     if cart_id is not None and not count:
@@ -357,20 +414,15 @@ _AT_ONCE = 64
 
 
 @contextmanager
-def _book() -> Iterator[tuple[Settings, "Book"]]:
-    settings = Settings.read(os.environ)
-    store = _store(settings)
+def _book(settings: Settings) -> Iterator["Book"]:
+    store = shops.store(settings)
     if not store.exists:
         raise click.ClickException(
             f"there is no store at {store.place} yet: "
             "has a sender run there, and is CHECKOUT_PROXY_STORE the same here?"
         )
     with closing(store.book()) as book:
-        yield settings, book
-
-
-def _store(settings: Settings) -> Store:
-    return Store.of(settings.shop, settings.store, settings.spool)
+        yield book
 
 
 def _time(at: datetime) -> str:

@@ -14,12 +14,12 @@ from flask import Blueprint, Response, abort, request
 from msgspec import Meta
 
 from proxy import door, kx
-from proxy.errors import Forbidden, Unprocessable
+from proxy.errors import Forbidden, Unauthorized, Unprocessable
 from proxy.facts import Claim, Consent, ConsentState, Fact, Line, StatePosted
 from proxy.identity import MAX_EMAIL_LENGTH
 from proxy.money import check_amount
 from proxy.snippet import Snippet
-from proxy.tokens import Session, Tokens
+from proxy.tokens import Session, Tokens, claimed_shop
 
 MAX_BYTES = 16 * 1024
 MEDIA_TYPES = ("text/plain", "application/json")
@@ -47,14 +47,22 @@ _DECODER = msgspec.json.Decoder(Posted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surface:
-    """What the browser's surface needs of the rest."""
+class Shop:
+    """What the browser's surface needs of one shop."""
 
+    name: str
     tokens: Tokens
-    shop: str
     origins: tuple[str, ...]
     oldest: timedelta
     append: Callable[[Fact], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surface:
+    """What the browser's surface needs of the rest; *origins* are those of all *shops*."""
+
+    shops: Mapping[str, Shop]
+    origins: tuple[str, ...]
     now: Callable[[], datetime]
     snippets: Mapping[str, Snippet]
 
@@ -82,9 +90,25 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
     check_origin(head.host, head.origin, surface.origins)
     door.check_type(head.media_type, MEDIA_TYPES)
     posted = door.parsed(_DECODER, read())
+    shop = _shop(surface, posted.token)
+    if shop.origins != surface.origins:
+        check_origin(head.host, head.origin, shop.origins)
     now = surface.now()
-    session = surface.tokens.read(posted.token, now)
-    surface.append(_fact(surface, posted, session, now, head))
+    session = shop.tokens.read(posted.token, now)
+    shop.append(_fact(shop, posted, session, now, head))
+
+
+def _shop(surface: Surface, token: str) -> Shop:
+    """Return the shop whose keys are to verify *token*."""
+    if len(surface.shops) == 1:
+        return next(iter(surface.shops.values()))
+    claimed = claimed_shop(token)
+    if claimed not in surface.shops:
+        raise Unauthorized(
+            f"The token is of the shop {claimed!r:.70}, and there is none of that name here.",
+            code="token-of-another-shop",
+        )
+    return surface.shops[claimed]
 
 
 def blueprint(surface: Surface, prefix: str) -> Blueprint:
@@ -163,15 +187,13 @@ def _origin(url: str) -> tuple[str, str]:
 # -- from the body to the fact -----------------------------------------------------------
 
 
-def _fact(
-    surface: Surface, posted: Posted, session: Session, now: datetime, head: Head
-) -> StatePosted:
+def _fact(shop: Shop, posted: Posted, session: Session, now: datetime, head: Head) -> StatePosted:
     return StatePosted(
         id=posted.id or uuid4().hex,
-        shop=surface.shop,
+        shop=shop.name,
         cart_id=session.cart_id,
         received_at=now,
-        acted_at=now - min(_age(posted.age_ms), surface.oldest),
+        acted_at=now - min(_age(posted.age_ms), shop.oldest),
         email=_email(posted.email),
         phone_number=posted.phone_number or None,
         first_name=posted.first_name or None,
@@ -179,7 +201,7 @@ def _fact(
         kx=kx.in_address(posted.checkout_url) or kx.valid(posted.kx) or kx.in_cookie(posted.kla_id),
         consent=_consent(posted.consent),
         gpc=head.gpc,
-        checkout_url=_checkout_url(posted.checkout_url, surface.origins),
+        checkout_url=_checkout_url(posted.checkout_url, shop.origins),
         locale=_locale(posted.locale) or _locale(_first(head.languages)),
         claimed=_claim(posted.claimed),
         customer=session.customer,

@@ -6,7 +6,7 @@ guessed; whether there is such a cart the sender learns from the shop.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,13 +43,17 @@ class Surface:
     now: Callable[[], datetime]
 
 
-def blueprint(surface: Surface, prefix: str) -> Blueprint:
-    """Return the guests' surface under *prefix*."""
+def blueprint(surfaces: Sequence[Surface], prefix: str, *, hosted: bool = True) -> Blueprint:
+    """Return the guests' surface under *prefix*.
+
+    Where the proxy is *hosted* by one shop, pages of its own host need not be listed. Of several
+    shops each is known by the origins that it lists.
+    """
     routes = Blueprint("guest", __name__, url_prefix=prefix)
 
     @routes.post("/session")
     def new_session() -> tuple[dict[str, str], int, dict[str, str]]:
-        _check_page(surface)
+        surface = _of_page(surfaces, hosted=hosted)
         asked = door.body(_DECODER, *collect.MEDIA_TYPES, most_bytes=MAX_BYTES)
         _check_cart(surface, asked)
         session = Session(shop=surface.shop, cart_id=asked.cart_id, ref=asked.ref, guest=True)
@@ -60,11 +64,18 @@ def blueprint(surface: Surface, prefix: str) -> Blueprint:
     return routes
 
 
-def _check_page(surface: Surface) -> None:
+def _of_page(surfaces: Sequence[Surface], *, hosted: bool) -> Surface:
+    """Return the shop whose page asks, or raise :exc:`Forbidden`."""
     origin = request.headers.get("Origin")
     if origin is None:
         raise Forbidden("Only a page is given a session here, and a browser says whose it is.")
-    collect.check_origin(request.host, origin, surface.origins)
+    for surface in surfaces:
+        if origin in surface.origins:
+            return surface
+    if hosted:
+        collect.check_origin(request.host, origin, ())
+        return surfaces[0]
+    raise Forbidden(f"Pages of {origin} are of no shop that has guests: list it in its origins.")
 
 
 def _check_cart(surface: Surface, asked: NewGuest) -> None:

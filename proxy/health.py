@@ -1,12 +1,12 @@
 """Health: whether the process lives, and whether it can keep what it is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flask import Blueprint
 
 
-def blueprint(probe: Callable[[], None]) -> Blueprint:
-    """Return ``/healthz``, which asks nothing, and ``/readyz``, which writes to the store."""
+def blueprint(probes: Sequence[Callable[[], None]]) -> Blueprint:
+    """Return ``/healthz``, which asks nothing, and ``/readyz``, which writes to every inbox."""
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
@@ -15,7 +15,8 @@ def blueprint(probe: Callable[[], None]) -> Blueprint:
 
     @routes.get("/readyz")
     def readyz() -> dict[str, str]:
-        probe()
+        for probe in probes:
+            probe()
         return {"status": "ready"}
 
     return routes

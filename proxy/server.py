@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 from granian import Granian
 from granian.constants import Interfaces
 
+from proxy import shops
 from proxy.errors import Misconfigured
 from proxy.settings import Settings
 from proxy.stopping import (
     SENDER_STOP_SECONDS,
     WORKERS_STOP_SECONDS,
-    on_stop_signals,
+    end_by_force,
+    on_signals,
     outlive_the_terminal,
     stop_on_signals,
     when_orphaned,
 )
-from proxy.store import Store
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -37,6 +38,9 @@ _SPAWN = multiprocessing.get_context("spawn")
 _THREADS = 20
 
 _RESTART_SECONDS = 1.0
+# So long an old web worker goes on beside its successor. One that takes longer to be up loses
+# nothing: what comes meanwhile waits in the queue.
+_OVERLAP_SECONDS = 2.0
 
 
 class _WithoutThreadsAdvice(logging.Filter):
@@ -64,21 +68,25 @@ def log_to_stderr() -> None:
     logging.config.dictConfig(_LOGGING)
 
 
-def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: bool) -> None:
-    """Serve the web half at *host*:*port*, and the sender unless *web_only*, until stopped."""
-    Store.of(settings.shop, settings.store, settings.spool).prepare()
+def serve(read: shops.Read, *, host: str, port: int, workers: int, web_only: bool) -> None:
+    """Serve the web half at *host*:*port*, and the sender unless *web_only*, until stopped.
+
+    The settings are those that *read* returns, now and whenever they are to be read again.
+    """
+    served = read()
+    shops.prepare(served)
     check_free(host, port)
     # Not forked: a fork of a process with threads can inherit a lock that nobody opens again.
     multiprocessing.set_start_method("spawn", force=True)
     server = Granian(
-        "proxy.server:web_worker",
-        factory=True,
+        "proxy.app:create_app",
         address=host,
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
         blocking_threads=_THREADS,
         respawn_failed_workers=True,
+        respawn_interval=_OVERLAP_SECONDS,
         # A worker's signal handler sets an event for which its thread may just be about to wait,
         # holding the event's lock: told to stop in that instant, it waits for itself for ever.
         workers_kill_timeout=WORKERS_STOP_SECONDS,
@@ -86,15 +94,46 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, web_only: b
         log_access=False,
         log_dictconfig=_LOGGING,
     )
+    web_half = _WebHalf(served)
+    sender = None if web_only else SenderProcess(served)
     to_stop: list[Callable[[], object]] = [server.signal_handler_interrupt]
-    if not web_only:
-        sender = SenderProcess(settings)
+    if sender is not None:
+        to_stop.append(sender.stop)
+
+    def reload() -> None:
+        if (now := shops.read_again(read)) is not None:
+            web_half.served = now
+            server.signal_handler_reload()  # type: ignore[no-untyped-call]
+            if sender is not None:
+                sender.begin_anew(now)
+
+    # In the place of granian's own handler, which does in this process what the workers' does; and
+    # before there is a child: one that is born while granian's own stands is not under nohup.
+    server.on_startup(lambda: on_signals(*to_stop, reload=reload))
+    if sender is not None:
         server.on_startup(sender.start)
         server.on_shutdown(sender.stop)
-        to_stop.append(sender.stop)
-    # In the place of granian's own handler, which does in this process what the workers' does.
-    server.on_startup(lambda: on_stop_signals(*to_stop))
-    server.serve()
+    logger.info("serving the %s", shops.in_words(served))
+    server.serve(target_loader=web_half, wrap_loader=False)
+
+
+class _WebHalf:
+    """What makes the web half in each of granian's processes.
+
+    It is passed on as it is when a process begins, so that one that begins later, in the place of
+    one that died, has the settings that were checked, and not a file that somebody edits just now.
+    """
+
+    def __init__(self, served: tuple[Settings, ...]) -> None:
+        self.served = served
+
+    def __call__(self) -> "Flask":
+        from proxy.app import create_app
+
+        when_orphaned(_end)
+        # Its end is told to every process at once; the parent hears of it too and stops this one.
+        outlive_the_terminal()
+        return create_app(self.served)
 
 
 def check_free(host: str, port: int) -> None:
@@ -114,61 +153,69 @@ def check_free(host: str, port: int) -> None:
 class SenderProcess:
     """The sender as a process of its own, started again when it dies."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, served: tuple[Settings, ...]) -> None:
+        self._served = served
         self._stopping = threading.Event()
+        self._begins_anew = False
         self._watch: threading.Thread | None = None
         self._process: SpawnProcess | None = None
+        # Around each start and each stop, so that no process begins that nobody would stop.
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start the process, and a thread that watches over it."""
         self._watch = threading.Thread(target=self._keep_alive, daemon=True)
         self._watch.start()
 
+    def begin_anew(self, served: tuple[Settings, ...]) -> None:
+        """Let another process take over when this one is done, for the shops *served*."""
+        with self._lock:
+            self._served, self._begins_anew = served, True
+            self._tell()
+
     def stop(self) -> None:
         """Stop the process, by force where it does not stop by itself."""
-        self._stopping.set()
-        if self._process is not None:
-            self._process.terminate()
+        with self._lock:
+            self._stopping.set()
+            self._tell()
         if self._watch is not None:
             self._watch.join(SENDER_STOP_SECONDS)
         if self._process is not None and self._process.is_alive():
             self._process.kill()
 
+    def _tell(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
     def _keep_alive(self) -> None:
-        while not self._stopping.is_set():
-            process = _SPAWN.Process(target=_work_beside, args=(self._settings,))
-            process.start()
-            self._process = process
-            if self._stopping.is_set():  # since it was looked at above: nobody else would tell it
-                process.terminate()
+        while (process := self._begun()) is not None:
             process.join()
-            if not self._stopping.wait(_RESTART_SECONDS):
+            if not self._begins_anew and not self._stopping.wait(_RESTART_SECONDS):
                 logger.error("the sender died (%s); it is started again", process.exitcode)
 
+    def _begun(self) -> SpawnProcess | None:
+        """Return a process that has begun, or ``None`` where all is to end."""
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            self._begins_anew = False
+            self._process = _SPAWN.Process(target=_work_beside, args=(self._served,))
+            self._process.start()
+            return self._process
 
-def _work_beside(settings: Settings) -> None:
+
+def _work_beside(served: tuple[Settings, ...]) -> None:
     """Work as a child: until told to stop, or until the parent is gone."""
     # Each process imports its own half alone, and is up sooner and smaller for it.
     from proxy.work import work
 
     log_to_stderr()
     stop = stop_on_signals()
-    when_orphaned(stop.set)
-    work(settings, stop)
-
-
-def web_worker() -> "Flask":
-    """Return the web half for one of granian's processes, which ends when the parent is gone.
-
-    It reads the settings from the environment, as under any other WSGI server.
-    """
-    from proxy.app import create_app
-
-    when_orphaned(_end)
-    # Its end is told to every process at once; the parent hears of it too and stops this one.
+    # As of a web worker: the parent hears of it too.
     outlive_the_terminal()
-    return create_app()
+    when_orphaned(stop.set)
+    end_by_force(stop, SENDER_STOP_SECONDS)
+    work(served, stop)
 
 
 def _end() -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from proxy import config
 from proxy.carts import presets
 from proxy.checkouts import LONGEST_WAIT
-from proxy.config import Section
+from proxy.config import Names, Section
 from proxy.errors import Misconfigured
 
 PREFIX = "CHECKOUT_PROXY_"
@@ -185,18 +184,33 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _setting(
-    parse: Callable[[str], Any], meaning: str, default: str | None = None, secret: bool = False
+    parse: Callable[[str], Any],
+    meaning: str,
+    default: str | None = None,
+    *,
+    secret: bool = False,
+    shared: bool = False,
 ) -> Any:
+    """Declare a setting; one that is *shared* is the same for all shops of a proxy."""
     return field(
         default=None if default is None else parse(default),
         repr=not secret,
-        metadata={"parse": parse, "meaning": meaning, "default": default, "secret": secret},
+        metadata={
+            "parse": parse,
+            "meaning": meaning,
+            "default": default,
+            "secret": secret,
+            "shared": shared,
+        },
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one shop, parsed. Secrets stay out of ``repr``."""
+    """All settings of one shop, parsed. Secrets stay out of ``repr``.
+
+    Those that all shops of a proxy share are the same in each.
+    """
 
     shop: str = _setting(
         _name, "the shop's name in tokens and in the store; tokens of another are refused", "shop"
@@ -230,18 +244,20 @@ class Settings:
         "always may",
         "",
     )
-    prefix: str = _setting(_prefix, "the path of the browser's surface", "/co")
+    prefix: str = _setting(_prefix, "the path of the browser's surface", "/co", shared=True)
     store: str = _setting(
         _store,
         "where facts and checkouts are kept: a folder of this machine, or a PostgreSQL database "
         "for many machines",
         "sqlite:///checkout-proxy-store",
         secret=True,
+        shared=True,
     )
     spool: Path = _setting(
         Path,
         "the folder where facts are kept while PostgreSQL is away; unused with SQLite",
         "checkout-proxy-spool",
+        shared=True,
     )
     carts: str = _setting(
         _one_of(*OURS, *OWN, *presets.names()),
@@ -264,7 +280,10 @@ class Settings:
         _file, "a file with the certificate that signed the platform's, if it is one of your own"
     )
     config: Path | None = _setting(
-        Path, "a TOML file where a shop describes its source of totals (docs/carts.md)"
+        Path,
+        "a TOML file with a table for each shop, where there are several (docs/many-shops.md), or "
+        "one describes its source of totals (docs/own-carts.md)",
+        shared=True,
     )
     settle: timedelta = _setting(
         _settle_time,
@@ -294,24 +313,26 @@ class Settings:
         "on: what the page usually posts is taken before Flask's dispatch, twice as many a second; "
         "off: everything goes through Flask",
         "on",
+        shared=True,
     )
     # What the file says of the source of totals.
     described: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def read(
+    def of(
         cls,
         environ: Mapping[str, str],
+        section: Section,
         *,
         need: tuple[str, ...] = (),
         judge: Judge | None = None,
     ) -> "Settings":
-        """Return the settings in *environ*, or raise :exc:`Misconfigured` with every mistake.
+        """Return what *section* of the file says, and *environ* of what that leaves open.
 
-        *need* names the settings without default that the caller cannot do without; *judge* knows
-        what may be said of a source of carts.
+        Raise :exc:`Misconfigured` with every mistake. *need* names the settings without default
+        that the caller cannot do without; *judge* knows what may be said of a source of carts.
         """
-        reading = _Reading(environ)
+        reading = _Reading(environ, section)
         values = {item.name: reading.value(item) for item in _items()}
         values["described"] = reading.described(values["carts"], values["carts_key"] or "", judge)
         if values["guests"] == "on":
@@ -352,11 +373,20 @@ def described() -> list[tuple[str, str, str]]:
     ]
 
 
-def _section(environ: Mapping[str, str]) -> Section:
-    path = environ.get(variable("config"), "").strip()
-    shop = environ.get(variable("shop"), "").strip()
-    default = next(item.metadata["default"] for item in _items() if item.name == "shop")
-    return config.read(path, shop or default) if path else Section()
+def names() -> Names:
+    """Return what a shop's table in the file may say, and what it may not."""
+    marked = {
+        mark: frozenset(item.name for item in _items() if item.metadata[mark])
+        for mark in ("secret", "shared")
+    }
+    own = frozenset(item.name for item in _items()) - marked["shared"] - {"shop"}
+    return Names(own=own, **marked)
+
+
+def place(section: Section, name: str) -> str:
+    """Return where the setting *name* is said: in the file, or else in the environment."""
+    ways = (name, f"{name}_file", f"{name}_env")
+    return next((section.at[way] for way in ways if way in section.at), variable(name))
 
 
 def guest_pattern(carts: str | None, described: Mapping[str, Any]) -> str:
@@ -385,42 +415,48 @@ def _demands(carts: str, described: Mapping[str, Any]) -> set[str]:
 
 
 class _Reading:
-    """One pass over the environment that collects mistakes and goes on."""
+    """One pass over a section and the environment that collects mistakes and goes on."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._section = _section(environ)
-        self.mistakes = list(self._section.mistakes)
-        texts = {variable(name): text for name, text in self._section.texts.items()}
-        self._places = {variable(name): where for name, where in self._section.places.items()}
-        for name in sorted(name for name in texts if environ.get(name, "").strip()):
-            self.mistakes.append(f"{name} and {self._places[name]} are both set: keep one")
-        self._environ = {**environ, **texts}
+    def __init__(self, environ: Mapping[str, str], section: Section) -> None:
+        self._environ = environ
+        self._section = section
+        self.mistakes = list(section.mistakes)
+        self._wrong: set[str] = set()
 
     def value(self, item: Any) -> Any:
-        name = variable(item.name)
-        text = self._text(name, item.metadata["secret"])
-        if text is None:
+        text = self._secret(item.name) if item.metadata["secret"] else self._plain(item.name)
+        if not text:
             return None
         try:
             return item.metadata["parse"](text)
         except ValueError as error:
-            self.mistakes.append(f"{self._places.get(name, name)} {error}")
+            self._note(item.name, f"{self._place(item.name)} {error}")
             return None
 
     def described(self, carts: str | None, key: str, judge: Judge | None) -> Mapping[str, Any]:
         """Return what describes the source *carts*, after *judge* has had a look."""
-        described, place = self._section.described, self._section.place
+        described = self._section.described
         if carts in OWN and not described:
             where = f"[shops.NAME.carts] in the file that {variable('config')} names"
-            self.mistakes.append(f"{variable('carts')} is {carts}: describe it under {where}")
-        elif described and (carts in OURS or not self._environ.get(variable("carts"))):
+            self.mistakes.append(f"{self._place('carts')} is {carts}: describe it under {where}")
+        elif described and (carts in OURS or not self._plain("carts")):
             names = ", ".join(sorted(described))
+            place = self._section.place("carts")
             self.mistakes.append(f"{place} has {names}: nobody is asked, under {carts or 'push'}")
         elif carts not in (None, *OURS) and judge is not None:
             self.mistakes += [
-                f"{place or carts}: {wrong}" for wrong in judge(carts, described, key)
+                f"{self._described_at(carts, wrong)}: {wrong}"
+                for wrong in judge(carts, described, key)
             ]
         return described
+
+    def _described_at(self, carts: str, wrong: str) -> str:
+        """Return where in the file stands what is *wrong*, by the name with which that begins."""
+        if not self._section.described:
+            return self._section.place("carts") or carts
+        member = wrong.partition(" ")[0].strip("[]")
+        line, _, _ = self._section.place("carts", *member.split(".")).rpartition(": ")
+        return f"{line}: {self._section.place('carts').rpartition(': ')[2]}"
 
     def check_guests(self, carts: str | None) -> None:
         """Note where guests could name the cart of somebody else."""
@@ -429,15 +465,17 @@ class _Reading:
             self.mistakes.append(f"guest_pattern is no regular expression: {pattern}")
         if not pattern:
             self.mistakes.append(
-                f"{variable('guests')} is on, and the totals come from {carts or 'push'}, where a "
-                "cart's id can be guessed or nobody can be asked about it"
+                f"{self._place('guests')} is on, and the totals come from {carts or 'push'}, where "
+                "a cart's id can be guessed or nobody can be asked about it"
             )
 
     def demand(self, name: str, value: Any) -> None:
-        said = any(mistake.startswith(variable(name)) for mistake in self.mistakes)
-        if value is None and not said:
+        if value is None and name not in self._wrong:
             meaning = next(item.metadata["meaning"] for item in _items() if item.name == name)
-            self.mistakes.append(f"{variable(name)} is not set: {meaning}")
+            table = ("carts",) if name.startswith("carts_") else ()
+            place = self._section.place(*table)
+            where = f"{place} does not say it, and " if place else ""
+            self.mistakes.append(f"{where}{variable(name)} is not set: {meaning}")
 
     def find_typing_errors(self) -> None:
         known = {variable(item.name) for item in _items()}
@@ -450,27 +488,59 @@ class _Reading:
         for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
             self.mistakes.append(f"{name} is no setting: did you mean {meant}?")
 
-    def _text(self, name: str, secret: bool) -> str | None:
-        """Return the setting's text, or ``None`` where it is unset or empty."""
-        text = self._environ.get(name, "").strip()
-        path = self._environ.get(f"{name}_FILE", "").strip() if secret else ""
-        if text and path:
-            self.mistakes.append(f"{name} and {name}_FILE are both set: keep one")
-        if path:
-            return self._file(name, path)
-        return text or None
+    def _note(self, name: str, mistake: str) -> None:
+        self.mistakes.append(mistake)
+        self._wrong.add(name)
 
-    def _file(self, name: str, path: str) -> str | None:
+    def _place(self, name: str) -> str:
+        return place(self._section, name)
+
+    def _plain(self, name: str) -> str:
+        """Return the setting's text: the file's, also where that is empty, or else the variable's.
+
+        A section's name is the shop's.
+        """
+        if name == "shop" and self._section.shop is not None:
+            return self._section.shop
+        return self._section.texts.get(name, self._variable(variable(name)))
+
+    def _variable(self, name: str) -> str:
+        return self._environ.get(name, "").strip()
+
+    def _secret(self, name: str) -> str | None:
+        """Return the text of a secret, from where the file or else the environment has it."""
+        file, other = f"{name}_file", f"{name}_env"
+        said = self._section.texts
+        if file in said and other in said:
+            self._note(name, f"{self._section.at[file]} and {other} are both said: keep one")
+        if file in said:
+            return self._file(name, self._section.at[file], said[file])
+        if other in said:
+            return self._named(name, self._section.at[other], said[other])
+        text, path = self._variable(variable(name)), self._variable(f"{variable(name)}_FILE")
+        if text and path:
+            self._note(name, f"{variable(name)} and {variable(name)}_FILE are both set: keep one")
+        return self._file(name, f"{variable(name)}_FILE", path) if path else text
+
+    def _named(self, name: str, place: str, other: str) -> str:
+        text = self._variable(other)
+        if not text:
+            # What is no variable's name may be the secret itself, put into the wrong place.
+            what = other if re.fullmatch(r"[A-Z][A-Z0-9_]*", other) else "no variable of that name"
+            self._note(name, f"{place} cannot be read: {what} is not set")
+        return text
+
+    def _file(self, name: str, place: str, path: str) -> str | None:
         try:
             text = Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
             # What is no path may be the secret itself, put into the wrong variable.
             what = path if path.startswith("/") else "no file of that name"
-            self.mistakes.append(f"{name}_FILE cannot be read: {what} ({error.strerror})")
+            self._note(name, f"{place} cannot be read: {what} ({error.strerror})")
             return None
         except ValueError:
-            self.mistakes.append(f"{name}_FILE cannot be read: it is no text")
+            self._note(name, f"{place} cannot be read: it is no text")
             return None
         if not text:
-            self.mistakes.append(f"{name}_FILE is empty: {path}")
+            self._note(name, f"{place} is empty: {path}")
         return text or None

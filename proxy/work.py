@@ -1,13 +1,13 @@
-"""Work: the sender put together, for one account that is held until the work is over."""
+"""Work: the senders put together, one for each shop, whose account it holds until it is done."""
 
 import gc
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
-from proxy import identity
+from proxy import identity, shops
 from proxy.carts import described
 from proxy.carts.http import HttpCarts
 from proxy.carts.pushed import PushedCarts
@@ -21,18 +21,45 @@ from proxy.errors import AccountLost, StoreAway
 from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
-from proxy.stopping import SENDER_STOP_SECONDS, end_by_force, stop_on_signals
+from proxy.stopping import SENDER_STOP_SECONDS, end_by_force, on_signals
 from proxy.store import Store
 from proxy.store.book import Book
 
 logger = logging.getLogger(__name__)
 
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
+_RESTART_SECONDS = 1.0
 
 
-def work(settings: Settings, stop: threading.Event) -> None:
+def work(served: Sequence[Settings], stop: threading.Event) -> None:
+    """Send for each shop until *stop* is set, in a thread of its own: none waits for another."""
+    # Thousands of objects are made for a batch, and few of them in a cycle: to look for cycles as
+    # often as Python does by itself took a sixth of the sender's time.
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    shops.prepare(served)
+    threads = [
+        threading.Thread(target=_go_on, args=(settings, stop), name=settings.shop)
+        for settings in served
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _go_on(settings: Settings, stop: threading.Event) -> None:
+    """Work for one shop, and begin again after what nobody foresaw: the others go on meanwhile."""
+    while not stop.is_set():
+        try:
+            _work(settings, stop)
+        except Exception:
+            logger.exception("the sender of %s failed; it begins again", settings.shop)
+            stop.wait(_RESTART_SECONDS)
+
+
+def _work(settings: Settings, stop: threading.Event) -> None:
     """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
-    store = Store.of(settings.shop, settings.store, settings.spool)
+    store = shops.store(settings)
     was_away = False
     while not stop.is_set():
         try:
@@ -44,17 +71,29 @@ def work(settings: Settings, stop: threading.Event) -> None:
             was_away = True
 
 
-def work_alone(settings: Settings) -> None:
-    """Work until this process is told to stop; by force, where a store that hangs holds it up."""
-    stop = stop_on_signals()
-    end_by_force(stop, SENDER_STOP_SECONDS)
-    work(settings, stop)
+def work_alone(read: shops.Read) -> None:
+    """Work under the settings that *read* returns until told to stop; read again when told to.
+
+    By force, where a store that hangs holds it up.
+    """
+    over, round_over = threading.Event(), threading.Event()
+    served = read()
+
+    def reload() -> None:
+        nonlocal served
+        if (now := shops.read_again(read)) is not None:
+            served = now
+            round_over.set()
+
+    on_signals(over.set, round_over.set, reload=reload)
+    end_by_force(over, SENDER_STOP_SECONDS)
+    while not over.is_set():
+        work(served, round_over)
+        # Whoever sets it anew has set the other, or other settings, before.
+        round_over.clear()
 
 
 def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
-    # Thousands of objects are made for a batch, and few of them in a cycle: to look for cycles as
-    # often as Python does by itself took a sixth of the sender's time.
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     with closing(store.inboxes(settings.shop)) as inboxes, source(settings) as carts:
         sender = Sender(
             _account(settings),
@@ -65,11 +104,14 @@ def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -
             now=lambda: datetime.now(UTC),
         )
         logger.info(
-            "the sender is at work on %s and sends to %s", store.place, settings.klaviyo_url
+            "the sender is at work on %s for the shop %s and sends to %s",
+            store.place,
+            settings.shop,
+            settings.klaviyo_url,
         )
         with closing(sender):
             sender.run(stop)
-        logger.info("the sender has stopped")
+        logger.info("the sender of %s has stopped", settings.shop)
 
 
 # -- from settings to values -------------------------------------------------------------

@@ -49,9 +49,9 @@ def environment(store: object, klaviyo_url: str, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def judged_klaviyo() -> Iterator[Klaviyo]:
+def judged_klaviyo(key: str = KLAVIYO_KEY) -> Iterator[Klaviyo]:
     """Serve a stand-in Klaviyo; at the end the models of Klaviyo's own SDK judge what it got."""
-    with Klaviyo(key=KLAVIYO_KEY).serve() as klaviyo:
+    with Klaviyo(key=key).serve() as klaviyo:
         yield klaviyo
     for request in klaviyo.requests:
         is_bulk = request.path.endswith("bulk-create-jobs")
@@ -60,9 +60,10 @@ def judged_klaviyo() -> Iterator[Klaviyo]:
 
 @dataclass(frozen=True)
 class Shop:
-    """The shop's server: it speaks to the proxy at *url* under the shop's key."""
+    """The shop's server: it speaks to the proxy at *url* under the shop's *key*."""
 
     url: str
+    key: str = SHOP_KEY
 
     def token(self, cart_id: str, **more: Any) -> str:
         """Return a token for *cart_id*, with a customer, a cart or a ref."""
@@ -85,7 +86,7 @@ class Shop:
         assert self._call("POST", "/v1/orders", order).status_code == 202
 
     def _call(self, method: str, path: str, body: Any) -> requests.Response:
-        headers = {"Authorization": f"Bearer {SHOP_KEY}"}
+        headers = {"Authorization": f"Bearer {self.key}"}
         return requests.request(method, self.url + path, json=body, headers=headers, timeout=15)
 
 

@@ -7,17 +7,15 @@ from pathlib import Path
 import pytest
 from flask import request
 
+from proxy import shops
 from proxy.app import create_app
-from proxy.settings import Settings
 
 
 def test_a_bug_is_a_problem_and_tells_nobody_whom_it_was_about(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ = {"TOKEN_KEYS": "a-key", "SHOP_KEY": "a-shop-key", "STORE": f"sqlite:///{tmp_path}"}
-    app = create_app(
-        Settings.read({f"CHECKOUT_PROXY_{name}": text for name, text in environ.items()})
-    )
+    app = create_app(shops.read({f"CHECKOUT_PROXY_{name}": text for name, text in environ.items()}))
 
     def bug() -> str:
         raise LookupError(request.args["email"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from proxy import shops
 from proxy.carts.described import mistakes as judge
 from proxy.errors import Misconfigured
 from proxy.settings import SENDER, Settings
@@ -79,7 +80,8 @@ def write(folder: Path, text: str) -> str:
 def read(config: str, **environ: str) -> Settings:
     said = {"CONFIG": config, "KLAVIYO_KEY": "pk_x", **environ}
     variables = {f"CHECKOUT_PROXY_{name}": text for name, text in said.items()}
-    return Settings.read(variables, need=SENDER, judge=judge)
+    (settings,) = shops.read(variables, need=SENDER, judge=judge)
+    return settings
 
 
 def mistakes(config: str, **environ: str) -> tuple[str, ...]:
@@ -125,7 +127,7 @@ def test_a_file_that_says_nothing_of_the_shop_is_a_mistake(tmp_path: Path) -> No
 
     (mistake,) = mistakes(config, SHOP="coffee")
 
-    assert mistake.endswith("shops.toml has no [shops.coffee.carts]: it has [shops.shop]")
+    assert mistake.endswith("shops.toml has no [shops.coffee]: it has [shops.shop]")
 
 
 def test_an_empty_variable_is_none_beside_the_file(key: Path, tmp_path: Path) -> None:
@@ -140,13 +142,13 @@ def test_what_the_file_says_is_in_no_repr(key: Path, tmp_path: Path) -> None:
     assert "a-secret" not in repr(read(write(tmp_path, said)))
 
 
-def test_what_the_file_and_the_environment_both_say_is_a_mistake(key: Path, tmp_path: Path) -> None:
+def test_what_the_file_says_goes_before_the_environment(key: Path, tmp_path: Path) -> None:
     config = write(tmp_path, ERP.format(url="https://erp.example.com", key=key))
 
-    (mistake,) = mistakes(config, CARTS_URL="https://other.example.com")
+    settings = read(config, CARTS_URL="https://other.example.com", CARTS="vendure", CARTS_KEY="x")
 
-    assert mistake.startswith("CHECKOUT_PROXY_CARTS_URL and ")
-    assert mistake.endswith("shops.toml: shops.shop.carts.url are both set: keep one")
+    assert (settings.carts, settings.carts_url) == ("http", "https://erp.example.com")
+    assert settings.carts_key == KEY
 
 
 def test_every_mistake_of_the_file_is_said_with_its_key(tmp_path: Path) -> None:
@@ -167,8 +169,8 @@ def test_every_mistake_of_the_file_is_said_with_its_key(tmp_path: Path) -> None:
     said = "\n".join(mistakes(config))
 
     for words in (
-        "shops.toml: shops.shop.carts.url is an address",
-        "shops.toml: shops.shop.carts: [cart] lacks total",
+        "shops.toml:4: shops.shop.carts.url is an address",
+        "shops.toml:8: shops.shop.carts: [cart] lacks total",
         "cart.totals is none of ours",
         "cart.currency is no JMESPath",
         "money.unit is major or minor, not 'cents'",
@@ -181,13 +183,16 @@ def test_every_mistake_of_the_file_is_said_with_its_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "has no [shops.shop.carts]: it has no shop at all"),
+        ("", "has no [shops.NAME]: it has no shop at all"),
         ("[shops.shop", "is no TOML"),
-        ("[shop.carts]\nsource='push'", "shop is nothing here: there is [shops.NAME.carts]"),
-        ("[shops.shop.cart]\nsource='push'", "shops.shop.cart is nothing here"),
+        ("[shop.carts]\nsource='push'", ":1: shop is nothing here: there is [shops.NAME]"),
+        (
+            "[shops.shop.cart]\nsource='push'",
+            ":1: shops.shop.cart is no setting: did you mean carts?",
+        ),
         ("shops = 7", "shops is a table"),
         ("shops.shop = 7", "shops.shop is a table"),
-        ("shops.shop.carts = 7", "shops.shop.carts is a table"),
+        ("shops.shop.carts = 7", ":1: shops.shop.carts is one of push, signed"),
         ("[shops.shop.carts]\nurl = 7", "shops.shop.carts.url is a text"),
         ("[shops.shop.carts]\nsource='http'", "is http: describe it"),
         ("[shops.shop.carts]\nmoney.unit='major'", "shops.shop.carts has money: nobody is asked"),

@@ -14,9 +14,8 @@ from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import collect
+from proxy import collect, shops
 from proxy.app import create_app
-from proxy.settings import Settings
 from tests.running import Proxy
 from tests.web import ORIGIN, SHOP_KEY, TOKEN_KEY, Web, served, token
 
@@ -273,7 +272,7 @@ def test_a_bug_is_told_as_one(
 
 
 def _app(folder: Path, fast: str) -> Flask:
-    return create_app(Settings.read(_environ(folder, fast)))
+    return create_app(shops.read(_environ(folder, fast)))
 
 
 def _environ(folder: Path, fast: str) -> dict[str, str]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from proxy import shops
 from proxy.carts import presets
 from proxy.checkouts import Status
 from proxy.errors import Misconfigured
 from proxy.facts import StatePosted
-from proxy.settings import Settings
 from tests.actors import Ledger, Page, environment, judged_klaviyo, until
 from tests.platform import KEY, Platform, recorded
 from tests.running import Proxy
@@ -109,7 +109,7 @@ def test_where_ids_can_be_guessed_it_is_a_mistake(carts: str) -> None:
     environ = {"CHECKOUT_PROXY_GUESTS": "on", "CHECKOUT_PROXY_CARTS": carts}
 
     with pytest.raises(Misconfigured, match=f"GUESTS is on, and the totals come from {carts}"):
-        Settings.read(environ)
+        shops.read(environ)
 
 
 def test_the_page_of_the_documentation_names_every_platform() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxy import shops
 from proxy.errors import Misconfigured
 from proxy.settings import SENDER, WEB, Settings, described
 
@@ -19,9 +20,10 @@ SECRETS = {
 }
 
 
-def read(*need: str, **settings: str) -> Settings:
-    environ = {f"CHECKOUT_PROXY_{name}": text for name, text in settings.items()}
-    return Settings.read(environ, need=need)
+def read(*need: str, **said: str) -> Settings:
+    environ = {f"CHECKOUT_PROXY_{name}": text for name, text in said.items()}
+    (settings,) = shops.read(environ, need=need)
+    return settings
 
 
 def mistakes(*need: str, **settings: str) -> list[str]:
@@ -34,7 +36,7 @@ def mistakes(*need: str, **settings: str) -> list[str]:
 
 
 def test_everything_but_the_keys_has_a_default() -> None:
-    settings = Settings.read(SECRETS, need=WEB + SENDER)
+    (settings,) = shops.read(SECRETS, need=WEB + SENDER)
 
     assert {name: getattr(settings, name) for name in _DEFAULTS} == _DEFAULTS
 
@@ -68,7 +70,7 @@ _DEFAULTS: dict[str, Any] = {
 def test_the_default_that_is_described_is_the_one_that_holds() -> None:
     said = {variable: default for variable, default, _ in described() if default}
 
-    assert Settings.read(SECRETS | said) == Settings.read(SECRETS)
+    assert shops.read(SECRETS | said) == shops.read(SECRETS)
 
 
 def test_every_setting_is_described() -> None:
@@ -226,7 +228,7 @@ def test_a_misspelt_variable_is_met_with_the_one_that_was_meant(wrong: str, righ
 
 
 def test_the_variables_of_others_are_nobodys_mistake() -> None:
-    assert Settings.read({"PATH": "/bin", "CHECKOUTPROXY_SHOP": "x"}) == read()
+    assert shops.read({"PATH": "/bin", "CHECKOUTPROXY_SHOP": "x"}) == (read(),)
 
 
 # -- secrets in files --------------------------------------------------------------------
@@ -303,7 +305,7 @@ def test_a_file_with_a_key_a_line_is_no_list_of_keys(tmp_path: Path) -> None:
 
 
 def test_secrets_stay_out_of_what_is_printed() -> None:
-    settings = Settings.read(SECRETS)
+    (settings,) = shops.read(SECRETS)
 
     assert "secret" not in f"{settings} {settings!r}"
 

@@ -176,7 +176,7 @@ def sessions() -> Iterator[str]:
         now=lambda: datetime.now(UTC),
     )
     app = Flask(__name__)
-    app.register_blueprint(shop.blueprint(counter))
+    app.register_blueprint(shop.blueprint([counter]))
     server = make_server("127.0.0.1", 0, app)
     Thread(target=server.serve_forever, args=(0.01,)).start()
     yield f"http://127.0.0.1:{server.port}"

@@ -12,10 +12,9 @@ from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from proxy import facts
+from proxy import facts, shops
 from proxy.app import create_app
 from proxy.facts import Fact
-from proxy.settings import Settings
 from proxy.store import Store
 from proxy.store.received import Received
 from proxy.tokens import Session, Tokens
@@ -102,7 +101,7 @@ def served(folder: Path, **settings: str) -> Iterator[Web]:
         "STORE": f"sqlite:///{folder}",
     }
     environ = {f"CHECKOUT_PROXY_{name}": text for name, text in (usual | settings).items()}
-    app = create_app(Settings.read(environ))
+    app = create_app(shops.read(environ))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

@@ -1,9 +1,14 @@
 """Migration: the book's tables brought up to date, in the one transaction of the caller."""
 
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+
+# Alembic keeps what it is at in a module of its own, and each shop's sender migrates its store.
+_alone = threading.Lock()
 
 
 def upgrade(connection: "Connection") -> None:
@@ -15,4 +20,5 @@ def upgrade(connection: "Connection") -> None:
     config = Config()
     config.set_main_option("script_location", "proxy:store/migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _alone:
+        command.upgrade(config, "head")

@@ -8,17 +8,16 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
-from proxy import work
+from proxy import shops, work
 from proxy.carts.cart import Cart, LineItem
 from proxy.facts import StatePosted
-from proxy.settings import Settings
 from tests.actors import environment
 
 
 @contextmanager
 def sending(folder: Path, klaviyo_url: str) -> Iterator[None]:
     """Let the real sender work on the store in *folder*."""
-    settings = Settings.read(environment(folder, klaviyo_url, CARTS="signed"))
+    settings = shops.read(environment(folder, klaviyo_url, CARTS="signed"))
     stop = threading.Event()
     sender = threading.Thread(target=work.work, args=(settings, stop))
     sender.start()
