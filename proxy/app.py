@@ -1,30 +1,25 @@
 """App: the web half put together; it appends facts and decides nothing."""
 
 import atexit
-import logging
 import os
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
-import msgspec
-from flask import Flask, Response
+from flask import Flask, request
 from flask_cors import CORS
-from werkzeug.exceptions import HTTPException
 
-from proxy import collect, guest, health, shop, shops
+from proxy import collect, guest, health, problems, shop, shops
 from proxy.carts import presets
-from proxy.errors import Refused, Unavailable
+from proxy.counts import Counts
 from proxy.fast import Fast
 from proxy.settings import WEB, Settings, guest_pattern
 from proxy.snippet import Snippet
 from proxy.store import Inbox
+from proxy.tallies import What
 from proxy.tokens import Tokens
-
-logger = logging.getLogger(__name__)
 
 
 def create_app(served: Sequence[Settings] | None = None) -> Flask:
@@ -38,7 +33,8 @@ def create_app(served: Sequence[Settings] | None = None) -> Flask:
     # Else Werkzeug redirects a path with two slashes, in HTML: to another cart, where it is an id.
     app.url_map.merge_slashes = False
     shared = served[0]
-    page = _register(app, [_Shop.open(settings, inbox) for settings, inbox in _inboxes(served)])
+    opened = [_Shop.open(settings, inbox) for settings, inbox in _inboxes(served)]
+    page = _register(app, opened)
     CORS(
         app,
         resources={
@@ -48,7 +44,7 @@ def create_app(served: Sequence[Settings] | None = None) -> Flask:
         methods=["POST"],
         max_age=timedelta(hours=1),
     )
-    _explain_errors(app)
+    problems.explain(app, _refused_by(opened))
     if shared.fast == "on":
         app.wsgi_app = Fast(app, page, f"{shared.prefix}/state")  # type: ignore[method-assign]
     return app
@@ -74,11 +70,15 @@ class _Shop:
     settings: Settings
     tokens: Tokens
     inbox: Inbox
+    counts: Counts
 
     @classmethod
     def open(cls, settings: Settings, inbox: Inbox) -> "_Shop":
         tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
-        return cls(settings=settings, tokens=tokens, inbox=inbox)
+        counts = Counts(settings.shop, inbox.append, _now)
+        # What was counted is handed in before the inbox is closed: the last comes first.
+        atexit.register(counts.hand_in_every())
+        return cls(settings=settings, tokens=tokens, inbox=inbox, counts=counts)
 
     @property
     def page(self) -> collect.Shop:
@@ -88,6 +88,7 @@ class _Shop:
             origins=self.settings.origins,
             oldest=self.settings.token_age,
             append=self.inbox.append,
+            took=self.counts.took,
         )
 
     @property
@@ -98,6 +99,7 @@ class _Shop:
             append=self.inbox.append,
             now=_now,
             key=self.settings.shop_key,
+            counts=self.counts,
         )
 
     @property
@@ -110,6 +112,7 @@ class _Shop:
             pattern=guest_pattern(self.settings.carts, self.settings.described),
             needs_ref="{credential}" in str(recipe),
             now=_now,
+            counts=self.counts,
         )
 
 
@@ -130,46 +133,16 @@ def _register(app: Flask, served: Sequence[_Shop]) -> collect.Surface:
     return page
 
 
+def _refused_by(served: Sequence[_Shop]) -> Callable[[str], None]:
+    """Return what counts a refusal: for the shop whose page asked, else for the first."""
+    of_origins = {origin: each for each in served for origin in each.settings.origins}
+
+    def count(code: str) -> None:
+        shop = of_origins.get(request.headers.get("Origin", ""), served[0])
+        shop.counts.add(What.REFUSED, code)
+
+    return count
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-# -- problems (RFC 9457) -----------------------------------------------------------------
-
-
-def _explain_errors(app: Flask) -> None:
-    app.register_error_handler(Refused, _refused)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
-
-
-def _refused(error: Refused) -> Response:
-    pointer = {} if error.pointer is None else {"pointer": error.pointer}
-    response = _problem(error.status, error.code, error.title, error.detail, **pointer)
-    if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = f"{error.retry_after.total_seconds():.0f}"
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-def _http_error(error: HTTPException) -> Response:
-    status = error.code or 500
-    response = _problem(status, error.name.lower().replace(" ", "-"), error.name, error.description)
-    for name, value in error.get_headers():
-        if name.lower() not in ("content-type", "content-length"):
-            response.headers[name] = value
-    return response
-
-
-def _unexpected(error: Exception) -> Response:
-    # The page gets no traceback, and the log no message: either could carry a person's data.
-    where = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("a request failed with %s, at\n%s", type(error).__name__, where)
-    return _problem(500, "internal", "Something is wrong with the proxy", "Its log says what.")
-
-
-def _problem(status: int, code: str, title: str, detail: str | None, **more: str) -> Response:
-    members = {"type": f"urn:checkout-proxy:{code}", "title": title, "status": status}
-    body = msgspec.json.encode(members | {"detail": detail} | more)
-    return Response(body, status, mimetype="application/problem+json")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import perf_counter
 from typing import Annotated
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -55,6 +56,7 @@ class Shop:
     origins: tuple[str, ...]
     oldest: timedelta
     append: Callable[[Fact], None]
+    took: Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,7 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
 
     No framework's request comes in here, so that there may be several ways to this place.
     """
+    began = perf_counter()
     check_origin(head.host, head.origin, surface.origins)
     door.check_type(head.media_type, MEDIA_TYPES)
     posted = door.parsed(_DECODER, read())
@@ -96,6 +99,7 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
     now = surface.now()
     session = shop.tokens.read(posted.token, now)
     shop.append(_fact(shop, posted, session, now, head))
+    shop.took(perf_counter() - began)
 
 
 def _shop(surface: Surface, token: str) -> Shop:

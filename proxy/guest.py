@@ -14,7 +14,9 @@ import msgspec
 from flask import Blueprint, request
 
 from proxy import collect, door
+from proxy.counts import Counts
 from proxy.errors import Forbidden, Unprocessable
+from proxy.tallies import What
 from proxy.tokens import CartId, Ref, Session, Tokens
 from proxy.wire import Discreet
 
@@ -41,6 +43,7 @@ class Surface:
     pattern: str
     needs_ref: bool
     now: Callable[[], datetime]
+    counts: Counts
 
 
 def blueprint(surfaces: Sequence[Surface], prefix: str, *, hosted: bool = True) -> Blueprint:
@@ -58,6 +61,7 @@ def blueprint(surfaces: Sequence[Surface], prefix: str, *, hosted: bool = True) 
         _check_cart(surface, asked)
         session = Session(shop=surface.shop, cart_id=asked.cart_id, ref=asked.ref, guest=True)
         expires_at = surface.tokens.expires_at(surface.now()).isoformat(timespec="seconds")
+        surface.counts.add(What.SESSIONS, "guest")
         body = {"token": surface.tokens.sign(session), "expires_at": expires_at}
         return body, 201, {"Cache-Control": "no-store"}
 

@@ -15,8 +15,10 @@ from werkzeug.routing import BaseConverter
 
 from proxy import door
 from proxy.carts.cart import Cart, is_sane
+from proxy.counts import Counts
 from proxy.errors import Unauthorized, Unprocessable
 from proxy.facts import CartDeleted, CartPushed, Customer, Fact, OrderPlaced
+from proxy.tallies import What
 from proxy.tokens import CartId, Ref, Session, Tokens
 from proxy.wire import Strict
 
@@ -58,6 +60,7 @@ class Surface:
     shop: str
     append: Callable[[Fact], None]
     now: Callable[[], datetime]
+    counts: Counts
 
 
 def blueprint(surfaces: Sequence[Surface]) -> Blueprint:
@@ -69,6 +72,7 @@ def blueprint(surfaces: Sequence[Surface]) -> Blueprint:
     def new_session() -> tuple[dict[str, str], int, dict[str, str]]:
         surface = _caller(surfaces)
         token = _token(surface, _body(_SESSION))
+        surface.counts.add(What.SESSIONS, "shop")
         expires_at = surface.tokens.expires_at(surface.now()).isoformat(timespec="seconds")
         return {"token": token, "expires_at": expires_at}, 201, {"Cache-Control": "no-store"}
 

@@ -19,6 +19,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from proxy import shop
+from proxy.counts import Counts
 from proxy.errors import Unauthorized
 from proxy.facts import Fact
 from proxy.tokens import Session, Tokens
@@ -174,6 +175,7 @@ def sessions() -> Iterator[str]:
         shop="shop",
         append=facts.append,
         now=lambda: datetime.now(UTC),
+        counts=Counts("shop", facts.append, lambda: datetime.now(UTC)),
     )
     app = Flask(__name__)
     app.register_blueprint(shop.blueprint([counter]))

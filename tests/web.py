@@ -14,7 +14,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from proxy import facts, shops
 from proxy.app import create_app
-from proxy.facts import Fact
+from proxy.facts import Counted, Fact
 from proxy.store import Store
 from proxy.store.received import Received
 from proxy.tokens import Session, Tokens
@@ -79,8 +79,9 @@ class Web:
         return self.ask(method, path, sent, **{**usual, **headers})
 
     def facts(self) -> list[Fact]:
-        """Return what was kept since this object was made, oldest first."""
-        return [facts.decode(item.kind, item.body) for item in self._kept()]
+        """Return what was kept since this object was made, oldest first; not what was counted."""
+        kept = [facts.decode(item.kind, item.body) for item in self._kept()]
+        return [fact for fact in kept if not isinstance(fact, Counted)]
 
     def from_now_on(self) -> "Web":
         """Return the same web half with nothing kept yet."""
