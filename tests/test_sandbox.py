@@ -4,10 +4,11 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -15,9 +16,12 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_client.models.event_create_query_v2 import EventCreateQueryV2
+from openapi_client.models.get_event_response_collection_compound_document import (
+    GetEventResponseCollectionCompoundDocument,
+)
 
 from proxy.sandbox.faults import Answer, Challenge, Cut, Hang
-from proxy.sandbox.klaviyo import Klaviyo
+from proxy.sandbox.klaviyo import SCOPES, Klaviyo
 
 KEY = "pk_0123456789abcdef"
 
@@ -320,7 +324,7 @@ def test_another_media_type_is_not_read(one_sandbox: Klaviyo, media_type: str | 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/api/events", 405), ("POST", "/api/accounts", 405), ("POST", "/api/track", 404)],
+    [("PUT", "/api/events", 405), ("POST", "/api/accounts", 405), ("POST", "/api/track", 404)],
 )
 def test_other_methods_and_paths_are_refused(
     one_sandbox: Klaviyo, method: str, path: str, status: int
@@ -882,6 +886,134 @@ def test_a_key_is_tried_out_with_get_accounts(one_sandbox: Klaviyo) -> None:
 
     assert good.json()["data"][0]["attributes"]["test_account"] is True
     assert bad.status_code == 401
+
+
+def get(sandbox: Klaviyo, path: str, **more: str) -> requests.Response:
+    headers = {"Authorization": f"Klaviyo-API-Key {KEY}", "revision": "2026-07-15", **more}
+    return requests.get(f"{sandbox.url}/api/{path}", headers=headers, timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("scope", "ask"),
+    [
+        ("events:write", lambda sandbox: post(sandbox, envelope())),
+        ("events:write", lambda sandbox: post(sandbox, b"{}")),
+        ("events:read", lambda sandbox: get(sandbox, "events")),
+        ("accounts:read", lambda sandbox: get(sandbox, "accounts")),
+    ],
+)
+def test_what_the_key_is_not_allowed_to_do_is_refused(
+    scope: str, ask: Callable[[Klaviyo], requests.Response]
+) -> None:
+    with Klaviyo(key=KEY, scopes=SCOPES - {scope}).serve() as sandbox:
+        refused = ask(sandbox)
+
+    assert refused.status_code == 403
+    assert error(refused)["code"] == "permission_denied"
+    assert error(refused)["detail"].endswith(f"missing required scopes: {scope}")
+    assert not sandbox.accepted
+
+
+def test_every_answer_has_the_time_and_the_end_of_the_revision() -> None:
+    ahead = timedelta(minutes=5)
+    with Klaviyo(key=KEY, ahead=ahead, retires=date(2028, 7, 15)).serve() as sandbox:
+        headers = post(sandbox, envelope()).headers
+
+    told = parsedate_to_datetime(headers["Date"]) - datetime.now(UTC)
+    assert ahead - timedelta(seconds=10) < told <= ahead
+    assert headers["X-Klaviyo-Api-Retirement-Date"] == "2028-07-15"
+
+
+def test_a_retired_revision_is_gone_for_those_who_want_no_other(one_sandbox: Klaviyo) -> None:
+    refused = post(
+        one_sandbox, envelope(), revision="2023-07-15", X_Klaviyo_Revision_Fall_Forward_Opt_Out="1"
+    )
+
+    assert refused.status_code == 410
+    assert error(refused)["code"] == "gone"
+
+
+# -- reading events ----------------------------------------------------------------------
+
+
+def test_an_event_is_read_back_as_klaviyo_s_sdk_reads_it(sandbox: Klaviyo) -> None:
+    post(sandbox, envelope())
+
+    read = get(sandbox, "events")
+
+    assert GetEventResponseCollectionCompoundDocument.from_dict(read.json()) is not None
+    (event,) = read.json()["data"]
+    assert event["attributes"]["datetime"] == "2026-11-22T12:00:00+00:00"
+    assert event["attributes"]["event_properties"]["$event_id"] == "cart-17_1763812800"
+    assert event["attributes"]["event_properties"]["$value"] == 129.98
+
+
+def test_an_event_is_not_read_before_it_was_processed() -> None:
+    with Klaviyo(key=KEY, lag=timedelta(hours=1)).serve() as sandbox:
+        post(sandbox, envelope())
+
+        assert get(sandbox, "events").json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("filter=greater-or-equal(datetime,2026-11-22T12:00:00Z)", 1),
+        ("filter=less-than(datetime,2026-11-22T12:00:00Z)", 1),
+        ("filter=greater-than(datetime,2026-11-22T11:00:00Z),less-than(datetime,2026-11-23)", 1),
+        ("filter=less-or-equal(timestamp,1)", 0),
+        ("filter=equals(metric_id,'nothing')", 0),
+        ("sort=datetime&page[size]=1", 1),
+        ("fields[event]=datetime", 2),
+    ],
+)
+def test_events_are_read_by_their_time(sandbox: Klaviyo, query: str, count: int) -> None:
+    earlier = with_member("/data/attributes/time", "2026-11-22T11:00:00Z")
+    del earlier["data"]["attributes"]["unique_id"]
+    post(sandbox, envelope())
+    post(sandbox, earlier)
+
+    assert len(get(sandbox, f"events?{query}").json()["data"]) == count
+
+
+def test_events_of_one_profile_or_metric_are_read_by_its_id_page_by_page(
+    sandbox: Klaviyo,
+) -> None:
+    for unique_id in ("one", "two"):
+        post(sandbox, with_member("/data/attributes/unique_id", unique_id))
+    post(sandbox, with_identifiers(email="john@klaviyo-demo.com"))
+    event = get(sandbox, "events?sort=datetime").json()["data"][0]
+    profile = event["relationships"]["profile"]["data"]["id"]
+
+    first = get(sandbox, f'events?filter=equals(profile_id,"{profile}")&page[size]=1').json()
+    second = get(sandbox, first["links"]["next"].partition("/api/")[2]).json()
+
+    found = [page["data"][0]["attributes"]["event_properties"] for page in (first, second)]
+    assert {properties["$event_id"] for properties in found} == {"one", "two"}
+    assert second["links"]["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("filter=equals(unique_id,'cart-17')", "filter"),
+        ("filter=equals(metric_id,AB12CD)", "filter"),
+        ("filter=greater-than(datetime,yesterday)", "filter"),
+        ("filter=nonsense", "filter"),
+        ("sort=value", "sort"),
+        ("page[size]=1001", "page[size]"),
+        ("page[size]=all", "page[size]"),
+        ("fields[event]=email", "fields"),
+        ("unique_id=cart-17", "unique_id"),
+    ],
+)
+def test_a_question_klaviyo_does_not_know_is_refused(
+    one_sandbox: Klaviyo, query: str, parameter: str
+) -> None:
+    refused = get(one_sandbox, f"events?{query}")
+
+    assert refused.status_code == 400
+    assert error(refused)["source"] == {"parameter": parameter}
 
 
 # -- for people --------------------------------------------------------------------------

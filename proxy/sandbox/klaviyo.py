@@ -5,10 +5,10 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -19,7 +19,7 @@ from msgspec import Meta
 from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from proxy.sandbox import bulk, create_event, faults, throttle
+from proxy.sandbox import bulk, create_event, faults, get_events, throttle
 from proxy.sandbox.faults import Call, Fault, Gate
 from proxy.sandbox.refusals import MEDIA_TYPE, Refused
 
@@ -63,16 +63,35 @@ class Request:
     body: bytes = field(repr=False)
 
 
+# What a key may be allowed to do, of what is asked for here ("API scopes", developers.klaviyo.com).
+SCOPES = frozenset({"accounts:read", "events:read", "events:write"})
+
+
 class Klaviyo:
     """One account, reached with the private key *key*, at Klaviyo's limits if *throttled*.
 
-    What it received is kept after :meth:`serve` has ended, and it may be served again.
+    The key has *scopes*, Klaviyo's clock is *ahead* of the machine's, an event can be read *lag*
+    after it came, and each answer says when the revision *retires*, where that is given. What it
+    received is kept after :meth:`serve` has ended, and it may be served again.
     """
 
-    def __init__(self, *, key: str, throttled: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        key: str,
+        throttled: bool = True,
+        scopes: Collection[str] = SCOPES,
+        ahead: timedelta = timedelta(0),
+        lag: timedelta = timedelta(0),
+        retires: date | None = None,
+    ) -> None:
         self.url = ""
         self._key = key
         self._throttled = throttled
+        self._scopes = frozenset(scopes)
+        self._ahead = ahead
+        self._lag = lag
+        self._retires = retires
         self._singles, self._bulks = throttle.single_events(), throttle.bulk_jobs()
         self._changed = threading.Condition()
         self._accepted: list[Event] = []
@@ -86,7 +105,8 @@ class Klaviyo:
     @contextmanager
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> Iterator[Self]:
         """Listen on *host* and *port*, 0 for any that is free; ``url`` says where."""
-        server = make_server(host, port, self.app, threaded=True, request_handler=_WithoutAccessLog)
+        handler = _handler(self._ahead)
+        server = make_server(host, port, self.app, threaded=True, request_handler=handler)
         self.url = f"http://{host}:{server.port}"
         self._gate = Gate()
         # The interval is how long it takes to notice that the server is to shut down.
@@ -250,6 +270,9 @@ class Klaviyo:
         except Refused as refusal:
             response = refusal.response()
         response.headers.update(limit.headers(now))
+        if self._retires is not None:
+            # No page of Klaviyo's documents it; clients had better not count on it.
+            response.headers["X-Klaviyo-Api-Retirement-Date"] = self._retires.isoformat()
         return response
 
     def _answer(self, path: str) -> Response:
@@ -258,14 +281,36 @@ class Klaviyo:
         revision = _revision(request.headers.get("revision", ""))
         match request.method, path:
             case "POST", "events":
+                self._check_scope("events:write")
                 return self._create_event(revision)
             case "POST", "event-bulk-create-jobs":
+                self._check_scope("events:write")
                 return self._create_events(revision)
+            case "GET", "events":
+                self._check_scope("events:read")
+                return self._get_events()
             case "GET", "accounts":
+                self._check_scope("accounts:read")
                 return _json(_ACCOUNTS, content_type=MEDIA_TYPE)
             case method, "events" | "accounts" | "event-bulk-create-jobs":
                 raise Refused(405, f'Method "{method}" not allowed.')
         raise Refused(404, "The path provided does not exist.")
+
+    def _check_scope(self, scope: str) -> None:
+        """Refuse as Klaviyo does what the key is not allowed to do.
+
+        That it does so before it reads a body is how Django REST framework goes about it, whose
+        names its errors have; it is not documented.
+        """
+        if scope not in self._scopes:
+            raise Refused(403, f"Your API key is missing required scopes: {scope}")
+
+    def _get_events(self) -> Response:
+        until = _now() - self._lag
+        rows = [_row(event) for event in self.events if event.received_at <= until]
+        asked = request.args.to_dict()
+        content = get_events.page(rows, asked, request.base_url)
+        return _json(content, content_type=MEDIA_TYPE)
 
     def _create_event(self, revision: date) -> Response:
         _check_media_type()
@@ -315,6 +360,24 @@ class Klaviyo:
 _BULK = "event-bulk-create-jobs"
 
 
+def _row(event: Event) -> get_events.Row:
+    """Return *event* as it can be asked for.
+
+    What was sent as ``value`` and ``unique_id`` comes back among the properties, as ``$value`` and
+    ``$event_id`` (Get Events).
+    """
+    said = event.attributes
+    more = {"$value": said.get("value"), "$event_id": said.get("unique_id")}
+    time = said.get("time")
+    return get_events.Row(
+        # "Truncated to the second" (Create Event).
+        time=(datetime.fromisoformat(time) if time else event.received_at).replace(microsecond=0),
+        metric=said["metric"]["data"]["attributes"]["name"],
+        profile=event.profile,
+        properties=said["properties"] | {name: each for name, each in more.items() if each},
+    )
+
+
 def _check_media_type() -> None:
     # Klaviyo's own plugin for Magento 2 still sends application/json.
     if request.mimetype not in (MEDIA_TYPE, "application/json"):
@@ -341,9 +404,17 @@ class _Misbehaviour(msgspec.Struct, forbid_unknown_fields=True):
     times: Annotated[int, Meta(ge=1, le=10_000)] = 1
 
 
-class _WithoutAccessLog(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
+def _handler(ahead: timedelta) -> type[WSGIRequestHandler]:
+    """Return what writes no access log, and the header Date by a clock that is *ahead*."""
+
+    class Handler(WSGIRequestHandler):
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            pass
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(time.time() + ahead.total_seconds())
+
+    return Handler
 
 
 _ACCOUNTS: Json = {
@@ -384,6 +455,14 @@ def _revision(text: str) -> date:
         revision = date.fromisoformat(text[:10])
     except ValueError as error:
         raise Refused(400, f"The revision header is no revision: {text!r}.") from error
-    if revision > _now().date():
+    now = _now()
+    if revision > now.date():
         raise Refused(404, "Unable to specify a future revision date")
+    is_retired = now.date() - revision >= _LIFE
+    if is_retired and request.headers.get("X-Klaviyo-Revision-Fall-Forward-Opt-Out") == "1":
+        raise Refused(410, f"The revision {text} has been retired.")
     return revision
+
+
+# "API versioning and deprecation policy", developers.klaviyo.com: a year stable, a year deprecated.
+_LIFE = timedelta(days=2 * 365)

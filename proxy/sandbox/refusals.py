@@ -17,6 +17,7 @@ _NAMES = {
     403: ("permission_denied", "You do not have permission to perform this action."),
     404: ("not_found", "Not found."),
     405: ("method_not_allowed", "Method not allowed."),
+    410: ("gone", "Gone."),
     413: ("payload_too_large", "The payload is too large."),
     415: ("unsupported_media_type", "Unsupported media type."),
     429: ("throttled", "Request was throttled."),
@@ -25,13 +26,19 @@ _UNNAMED = ("error", "A server error occurred.")
 
 
 class Refused(Exception):
-    """A request is refused with *status*; *pointer* is the place in its body (RFC 6901)."""
+    """A request is refused with *status*; *pointer* is the place in its body (RFC 6901).
 
-    def __init__(self, status: int, detail: str, *, pointer: str = "/data") -> None:
+    Where its query is to blame, *parameter* names what of it.
+    """
+
+    def __init__(
+        self, status: int, detail: str, *, pointer: str = "/data", parameter: str = ""
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.pointer = pointer
+        self.source = {"parameter": parameter} if parameter else {"pointer": pointer}
 
     def response(self) -> Response:
         """Return the answer that says so."""
@@ -46,7 +53,7 @@ class Refused(Exception):
             "code": code,
             "title": title,
             "detail": self.detail,
-            "source": {"pointer": self.pointer},
+            "source": self.source,
             "links": {},
             "meta": {},
         }
