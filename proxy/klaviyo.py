@@ -1,6 +1,7 @@
 """Klaviyo: send events, and learn whether it is yes, later or never."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
@@ -51,6 +52,17 @@ class Answer:
     budget: "Budget | None" = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An answer with all that came with it, for those who examine more than an event's fate."""
+
+    answer: Answer
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    is_document: bool
+    """Whether Klaviyo itself speaks: its front, and what stands between, answers in HTML."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How many requests an account has left in the steady window, and when that begins anew."""
@@ -95,22 +107,39 @@ class Klaviyo:
         """Post a bulk of events, likewise. Klaviyo takes all of them or refuses all."""
         return self._post("/api/event-bulk-create-jobs", body)
 
+    def ask(
+        self, method: str, path: str, body: bytes = b"", *, most: int = _MAX_READ, **headers: str
+    ) -> Told:
+        """Send any request, with *headers* by their names with ``_``; of the answer read *most*.
+
+        Of its verdict only refusals mean something: it is that on an event.
+        """
+        try:
+            with self._session.request(
+                method,
+                self._url + path,
+                data=body,
+                headers={name.replace("_", "-"): text for name, text in headers.items()},
+                timeout=_CONNECT_SECONDS,  # The rest is the adapter's.
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                read = _read(response, most)
+                return Told(
+                    answer=_judged(response, read),
+                    headers=response.headers,
+                    body=read,
+                    is_document=_is_json(response),
+                )
+        except (requests.RequestException, HTTPError) as error:
+            return Told(answer=_unanswered(error), headers={}, body=b"", is_document=False)
+
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
     def _post(self, path: str, body: bytes) -> Answer:
-        try:
-            with self._session.post(
-                self._url + path,
-                data=body,
-                timeout=_CONNECT_SECONDS,  # The rest is the adapter's.
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                return _judged(response, _read(response))
-        except (requests.RequestException, HTTPError) as error:
-            return _unanswered(error)
+        return self.ask("POST", path, body).answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +153,13 @@ class _KeyAuth(AuthBase):
         return request
 
 
-def _read(response: requests.Response) -> bytes:
+def _read(response: requests.Response, most: int) -> bytes:
     """Return the answer, or its beginning: one that is larger is no answer of Klaviyo's.
 
     As it came over the wire, not unpacked: nobody asked for it to be packed.
     """
     read = bytearray()
-    while len(read) < _MAX_READ:
+    while len(read) < most:
         piece = response.raw.read(8 * 1024, decode_content=False)
         if not piece:
             break
@@ -252,9 +281,13 @@ class _Errors(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Errors)
 
 
+def _is_json(response: requests.Response) -> bool:
+    return "json" in response.headers.get("Content-Type", "")
+
+
 def _errors(response: requests.Response, body: bytes) -> list[_Error]:
     # Look at the type first: Cloudflare's page is HTML under Klaviyo's status.
-    if "json" not in response.headers.get("Content-Type", ""):
+    if not _is_json(response):
         return []
     try:
         return _DECODER.decode(body).errors

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from proxy.klaviyo import Answer, Budget, Klaviyo, Verdict
-from proxy.sandbox.faults import Cut, Fault, Hang, Strange, Trickle
+from proxy.sandbox.faults import Challenge, Cut, Fault, Hang, Strange, Trickle
 from proxy.sandbox.klaviyo import Klaviyo as Sandbox
 from tests.actors import until
 from tests.running import free_port
@@ -158,6 +158,38 @@ def test_of_an_answer_without_end_only_the_beginning_is_read() -> None:
 
     with answering(pour) as url:
         assert create_event(url).verdict is Verdict.LATER
+
+
+# -- asking for more than an event's fate ------------------------------------------------
+
+
+@contextmanager
+def client_of(sandbox: Sandbox) -> Iterator[Klaviyo]:
+    klaviyo = Klaviyo(url=sandbox.url, key="pk_1", revision="2026-07-15")
+    with closing(klaviyo):
+        yield klaviyo
+
+
+def test_an_answer_is_told_with_all_that_came_with_it() -> None:
+    with Sandbox(key="pk_1").serve() as sandbox, client_of(sandbox) as klaviyo:
+        told = klaviyo.ask("GET", "/api/accounts", X_Odd="1")
+
+    assert (told.answer.status, told.is_document) == (200, True)
+    assert json.loads(told.body)["data"][0]["type"] == "account"
+    assert told.headers["Content-Type"] == JSON_API
+    assert sandbox.requests[0].headers["X-Odd"] == "1"
+    assert "test_account" not in repr(told)
+
+
+def test_a_page_is_no_document_and_silence_neither() -> None:
+    with Sandbox(key="pk_1").serve() as sandbox, client_of(sandbox) as klaviyo:
+        sandbox.misbehave(Challenge())
+        page = klaviyo.ask("GET", "/api/accounts")
+        sandbox.misbehave(Cut())
+        silence = klaviyo.ask("GET", "/api/accounts")
+
+    assert (page.answer.status, page.is_document) == (403, False)
+    assert (silence.answer.status, silence.is_document, silence.body) == (None, False, b"")
 
 
 # -- a Klaviyo gone mad ------------------------------------------------------------------
