@@ -292,6 +292,15 @@ def test_a_newer_cart_wakes_who_waits_for_it(book: Book) -> None:
     assert only(book).due_at == NOON + timedelta(minutes=2)
 
 
+def test_the_carts_that_were_pushed_are_counted(book: Book) -> None:
+    assert book.pushed("shop") == (0, None)
+
+    take_in(book, pushed(1), pushed(3, cart_id="c-2"), pushed(2, cart_id="c-3"))
+
+    assert book.pushed("shop") == (3, after(3))
+    assert book.pushed("shop-2") == (0, None)
+
+
 def test_a_cart_that_was_taken_away_is_not_there(book: Book) -> None:
     take_in(book, pushed(0), deleted(1))
     assert book.cart("shop", "c-1") is None

@@ -150,6 +150,15 @@ def test_an_account_is_had_by_one_sender_at_a_time(
     assert waiting.has_it.wait(10)
 
 
+def test_it_is_told_whether_an_account_has_a_sender(store: Store) -> None:
+    before = store.has_sender("shop")
+    with store.account("shop", Event()):
+        meanwhile, again = store.has_sender("shop"), store.has_sender("shop")
+    afterwards = store.has_sender("shop")
+
+    assert (before, meanwhile, again, afterwards) == (False, True, True, False)
+
+
 def test_who_waits_for_an_account_can_be_told_to_stop(
     store: Store, waiting: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +175,11 @@ def test_senders_of_different_shops_share_a_database(database: Store) -> None:
     with database.account("shop", Event()) as ours, database.account("shop-2", Event()) as theirs:
         assert ours is not None
         assert theirs is not None
+
+
+def test_a_sender_of_one_shop_is_none_of_another(database: Store) -> None:
+    with database.account("shop", Event()):
+        assert not database.has_sender("shop-2")
 
 
 def test_who_lost_an_account_can_write_no_more(server: Postgres, database: Store) -> None:

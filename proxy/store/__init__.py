@@ -139,6 +139,10 @@ class Store:
             stop.wait(_POLL_SECONDS)
         yield None
 
+    def has_sender(self, shop: str) -> bool:
+        """Tell whether somebody holds *shop*'s account just now, or raise :exc:`StoreAway`."""
+        return self._engine.has_sender(shop)
+
     def marks(self) -> dict[str, int]:
         """Return how far the sender has read each inbox: nothing, where none ever ran."""
         if not self.exists:

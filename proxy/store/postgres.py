@@ -77,6 +77,13 @@ class PostgresStore:
             connection.commit()
             return bool(is_ours)
 
+    def has_sender(self, shop: str) -> bool:
+        """Tell whether some connection holds the account's lock, without a try at it."""
+        number = _number(f"account {shop}") % 2**64
+        with self._database.reached(), closing(self._database.connect()) as connection:
+            found = connection.execute(_HELD, [number >> 32, number % 2**32])
+            return found.fetchone() is not None
+
     @property
     def exists(self) -> bool:
         """Whether all tables were made, or raise :exc:`StoreAway`."""
@@ -100,6 +107,15 @@ class PostgresStore:
 
     def _connected(self) -> Connection:
         return self._database.connect(autocommit=False)
+
+
+# A number of 64 bits stands there in two halves (pg_locks, PostgreSQL's documentation).
+_HELD = """
+SELECT FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND classid = %s::bigint::oid AND objid = %s::bigint::oid
+"""
 
 
 def _only(connection: Connection, lost: _Lost) -> Callable[[], Connection]:

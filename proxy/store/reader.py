@@ -94,6 +94,14 @@ class Reader:
         """Return the last cart that the shop's server pushed."""
         return self.carts(shop, [cart_id]).get(cart_id)
 
+    def pushed(self, shop: str) -> tuple[int, datetime | None]:
+        """Return how many carts are kept that the shop's server pushed, and when the last came."""
+        table = schema.carts
+        query = select(func.count(), func.max(table.c.received_at)).where(table.c.shop == shop)
+        with self._engine.connect() as connection:
+            count, last = connection.execute(query).one()
+            return count, last
+
     def standing(self, shop: str) -> Standing:
         """Return whether *shop*'s account may be sent to."""
         table = schema.accounts

@@ -74,6 +74,18 @@ class SqliteStore:
         finally:
             os.close(lock)
 
+    def has_sender(self, shop: str) -> bool:
+        """Tell whether another process holds the folder's lock."""
+        try:
+            lock = os.open(self.folder / "sender.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            # Shared and for a moment: two who look are not in each other's way.
+            return not _is_locked(lock, fcntl.LOCK_SH)
+        finally:
+            os.close(lock)
+
     @property
     def exists(self) -> bool:
         """Whether Alembic wrote its version, which it does when the last table is made."""
@@ -142,10 +154,10 @@ def check_is_of_folders(folder: Path) -> None:
 _OF_A_SHOP = ("inbox-*", "checkouts.db*", "sender.lock")
 
 
-def _is_locked(lock: int) -> bool:
+def _is_locked(lock: int, how: int = fcntl.LOCK_EX) -> bool:
     """Lock *lock* for this process, unless another one holds it; return whether it is ours."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
