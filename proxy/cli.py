@@ -27,15 +27,13 @@ from proxy.settings import SENDER, WEB, Judge, Settings, described, names
 from proxy.snippet import Snippet, consent_tools
 from proxy.standing import Standing
 from proxy.store import Inbox
-from proxy.tokens import Session, Tokens
+from proxy.tokens import SHORTEST_KEY, Session, Tokens
 
 if TYPE_CHECKING:
     from proxy.store.book import Book
     from proxy.store.reader import DeadLetter
 
 logger = logging.getLogger(__name__)
-
-SHORTEST_KEY = 16
 
 
 class _Commands(click.Group):
@@ -259,6 +257,33 @@ def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> N
     except CartError as error:
         raise click.ClickException(f"{type(error).__name__}: {error}") from error
     click.echo(shown.as_json(cart_id, reading) if as_json else "\n".join(shown.in_words(reading)))
+
+
+@main.command()
+@click.option("--token", help="One that your shop's server signed, to be judged.")
+@click.option("--cart", "cart_id", help="A cart that is open now, to be read.")
+@click.option("--ref", help="The credential that the token would carry for it.")
+@click.option("--only", multiple=True, metavar="CHECK", help="Examine this alone.")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def doctor(only: tuple[str, ...], *, as_json: bool, **asked: Any) -> None:
+    """Examine the whole set-up: what is well, what is wrong, and what to do.
+
+    Nothing is changed, and nothing is sent. The exit status is 1 where something is wrong.
+    """
+    from proxy.doctor import examination, report, setup
+
+    if unknown := set(only) - set(examination.names()):
+        words = f"{', '.join(sorted(unknown))}: there are {', '.join(examination.names())}."
+        raise click.BadParameter(words, param_hint="--only")
+    examined = setup.read(os.environ, setup.Asked(**asked), _judge)
+    found = []
+    for check, findings in examination.examine(examined, only):
+        found.append((check, findings))
+        if not as_json:
+            click.echo("\n".join(report.section(check, findings)))
+    click.echo(report.as_json(found) if as_json else f"\n{report.summary(found)}")
+    if report.is_wrong(found):
+        raise SystemExit(1)
 
 
 def _pushed(settings: Settings, cart_id: str) -> Cart | None:

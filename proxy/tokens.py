@@ -25,6 +25,9 @@ from proxy.wire import Strict
 
 SALT = "checkout-proxy.session"
 
+# A key with fewer characters can be guessed.
+SHORTEST_KEY = 16
+
 CartId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x20\x7f]+\Z")]
 
 # It goes into headers.

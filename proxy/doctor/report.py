@@ -1,0 +1,98 @@
+"""Report: findings on a terminal of 80 columns, or as JSON for a program."""
+
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from proxy.doctor.finding import Finding, Verdict
+
+# What each check found, by its name.
+Found = Sequence[tuple[str, list[Finding]]]
+
+_WIDTH = 79
+_INDENT = " " * 13
+_SYMBOLS = {
+    Verdict.WELL: ("✓", "+", "green"),
+    Verdict.WARNING: ("!", "!", "yellow"),
+    Verdict.WRONG: ("✗", "x", "red"),
+    Verdict.SKIPPED: ("·", "-", "cyan"),
+}
+
+
+def section(check: str, findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield the lines about one check."""
+    yield click.style(check, bold=True)
+    for finding in findings:
+        yield from _lines(finding)
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    symbol, plain, colour = _SYMBOLS[finding.verdict]
+    mark = symbol if _can_show(symbol) else plain
+    first, *rest = _wrapped(f"{finding.name}: {finding.words}")
+    yield f"  {click.style(f'{mark} {finding.verdict:<7}', fg=colour)}  {first}"
+    yield from (f"{_INDENT}{line}" for line in rest)
+    if finding.remedy:
+        first, *rest = _wrapped(f"To do: {finding.remedy}")
+        yield from (f"{_INDENT}{line}" for line in (first, *rest))
+
+
+def _can_show(symbol: str) -> bool:
+    try:
+        symbol.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _wrapped(text: str) -> list[str]:
+    width = _WIDTH - len(_INDENT)
+    return textwrap.wrap(_safe(text), width, break_long_words=False, break_on_hyphens=False)
+
+
+def _safe(text: str) -> str:
+    """Return *text* without what moves a terminal's cursor: part of it comes from servers."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def is_wrong(found: Found) -> bool:
+    """Tell whether anything is wrong."""
+    return bool(_counts(found)[Verdict.WRONG])
+
+
+def _counts(found: Found) -> Counter[Verdict]:
+    return Counter(finding.verdict for _, findings in found for finding in findings)
+
+
+def summary(found: Found) -> str:
+    """Return how it stands in one line."""
+    counts = _counts(found)
+    wrongs, warnings = counts[Verdict.WRONG], counts[Verdict.WARNING]
+    said = f"{wrongs} thing{_s(wrongs)} wrong" if wrongs else "Nothing is wrong"
+    colour = "red" if wrongs else "green"
+    skipped = counts[Verdict.SKIPPED]
+    more = f"{warnings} warning{_s(warnings)}, {skipped} not examined"
+    return click.style(f"{said}; {more}.", fg=colour, bold=True)
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def as_json(found: Found) -> str:
+    """Return all findings, each with its check, and whether nothing is wrong."""
+    listed: list[dict[str, Any]] = [
+        {"check": check, **_members(finding)} for check, findings in found for finding in findings
+    ]
+    content = msgspec.json.encode({"well": not is_wrong(found), "findings": listed})
+    return msgspec.json.format(content, indent=2).decode()
+
+
+def _members(finding: Finding) -> dict[str, Any]:
+    members: dict[str, Any] = msgspec.to_builtins(finding)
+    return members

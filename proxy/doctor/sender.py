@@ -1,0 +1,53 @@
+"""Sender: whether one is at work on the account, and whether Klaviyo lets it send."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+from proxy.doctor.finding import Finding, skipped, warning, well, wrong
+from proxy.doctor.setup import Setup
+from proxy.errors import StoreAway
+from proxy.store import Store
+
+
+def findings(setup: Setup) -> Iterator[Finding]:
+    """Yield whether somebody holds the account, and how it stands with Klaviyo."""
+    settings = setup.settings
+    store = Store(settings.store, settings.spool)
+    try:
+        if not store.exists:
+            yield skipped("sender", "there is no store yet, so no sender has ever been at work")
+            return
+        yield _at_work(store, settings.shop)
+        yield from _standing(store, settings.shop)
+    except StoreAway as error:
+        yield skipped("sender", str(error))
+
+
+def _at_work(store: Store, shop: str) -> Finding:
+    if store.has_sender(shop):
+        return well("sender", f"a sender is at work on the account of {shop}")
+    return warning(
+        "sender",
+        "no sender is at work: nothing is sent, and nothing is lost",
+        "`systemctl status checkout-proxy`; `serve --web-only` wants a `work` beside it.",
+    )
+
+
+def _standing(store: Store, shop: str) -> Iterator[Finding]:
+    with closing(store.book()) as book:
+        standing, due_at = book.standing(shop), book.oldest_due(shop)
+    now = datetime.now(UTC)
+    if standing.waits(now) and standing.stopped:
+        remedy = "`--only klaviyo` tells a key that is refused from a scope that is missing."
+        yield wrong("sending", f"sending is stopped: {standing.reason}", remedy)
+    elif standing.waits(now):
+        yield warning("sending", f"sending waits: {standing.reason}", "It goes on by itself.")
+    elif due_at is not None and due_at < now - _LATE:
+        minutes = (now - due_at).total_seconds() / 60
+        words = f"the oldest checkout has been due for {minutes:.0f} minutes"
+        yield warning("sending", words, "See the log of the sender, and `checkout-proxy status`.")
+
+
+# A bulk takes seconds, and a shop that does not answer is asked again within a quarter of an hour.
+_LATE = timedelta(minutes=20)

@@ -1,0 +1,784 @@
+"""The doctor names what is wrong with a set-up, and what to do about it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import adblock
+import msgspec
+import pytest
+
+from proxy.carts.cart import Cart
+from proxy.doctor import examination, mount
+from proxy.doctor.examination import Check
+from proxy.doctor.finding import Finding, well
+from proxy.doctor.setup import Asked, Setup, read
+from proxy.sandbox.faults import Answer, Challenge, Cut
+from proxy.sandbox.klaviyo import SCOPES, Klaviyo
+from proxy.standing import Standing
+from proxy.store import Store
+from proxy.tokens import Session, Tokens
+from tests import running
+from tests.actors import KLAVIYO_KEY, SHOP_KEY, TOKEN_KEYS, environment
+from tests.browser.test_reach import RULES
+from tests.crash.test_clock_jumps import LIBRARIES, Clock
+from tests.platform import KEY, Platform, changed, recorded
+from tests.postgres import Postgres, fresh
+from tests.running import free_port, ours
+
+JANE = "jane@shop-demo.io"
+PASSWORD = "s3cret-of-the-database"
+# None of these may ever be told.
+CANARIES = (*TOKEN_KEYS.split(","), SHOP_KEY, KLAVIYO_KEY, KEY, JANE, PASSWORD)
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What the doctor said, for a program."""
+
+    status: int
+    findings: list[dict[str, str]]
+
+    def of(self, check: str, name: str) -> dict[str, str]:
+        """Return the one finding of that name."""
+        (found,) = [f for f in self.findings if (f["check"], f["name"]) == (check, name)]
+        return found
+
+    def verdict(self, check: str, name: str) -> str:
+        return self.of(check, name)["verdict"]
+
+    @property
+    def wrong(self) -> list[str]:
+        """What is wrong, each as the check and the thing."""
+        return [f"{f['check']}/{f['name']}" for f in self.findings if f["verdict"] == "wrong"]
+
+
+def run(environ: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "doctor", *arguments],
+        env=ours(environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert not [canary for canary in CANARIES if canary in said]
+    assert "Traceback" not in said
+    return done
+
+
+def examined(environ: Mapping[str, str], *arguments: str) -> Diagnosis:
+    done = run(environ, "--json", *arguments)
+    said = json.loads(done.stdout)
+    diagnosis = Diagnosis(status=done.returncode, findings=said["findings"])
+    assert (diagnosis.status == 0) == said["well"] == (not diagnosis.wrong)
+    return diagnosis
+
+
+def finding(environ: Mapping[str, str], check: str, name: str, *arguments: str) -> dict[str, str]:
+    """Return the finding *name* of the one *check* that is run."""
+    return examined(environ, "--only", check, *arguments).of(check, name)
+
+
+@pytest.fixture
+def klaviyo() -> Iterator[Klaviyo]:
+    with Klaviyo(key=KLAVIYO_KEY).serve() as klaviyo:
+        yield klaviyo
+
+
+@pytest.fixture
+def environ(klaviyo: Klaviyo, tmp_path: Path) -> dict[str, str]:
+    return environment(tmp_path / "store", klaviyo.url)
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[None]:
+    with running.logs_shown():
+        yield
+
+
+# -- the whole of it ---------------------------------------------------------------------
+
+
+def test_a_set_up_before_its_first_start_is_well(environ: dict[str, str]) -> None:
+    diagnosis = examined(environ)
+
+    assert (diagnosis.status, diagnosis.wrong) == (0, [])
+    assert list(dict.fromkeys(f["check"] for f in diagnosis.findings)) == examination.names()
+
+
+def test_all_mistakes_are_shown_and_what_can_be_run_is_run(environ: dict[str, str]) -> None:
+    environ |= {
+        "CHECKOUT_PROXY_SETTLE": "soon",
+        "CHECKOUT_PROXY_STORE": f"postgres://jane:{PASSWORD}@db/proxy",
+        "CHECKOUT_PROXY_CONSNT": "required",
+        "CHECKOUT_PROXY_SHOP_KEY_FILE": "/nope",
+    }
+
+    diagnosis = examined(environ)
+
+    mistakes = [f["words"] for f in diagnosis.findings if f["check"] == "settings"]
+    assert diagnosis.status == 1
+    for said in ("SETTLE is a number", "STORE is sqlite:///", "CONSENT?", "SHOP_KEY_FILE"):
+        assert [words for words in mistakes if said in words], said
+    assert (
+        "CHECKOUT_PROXY_STORE: see the check `settings`" in diagnosis.of("store", "store")["words"]
+    )
+    assert diagnosis.verdict("klaviyo", "key") == "well"
+    assert diagnosis.verdict("tokens", "keys") == "well"
+
+
+@pytest.mark.parametrize("text", ["[shops.shop.carts\n", "[shops.tea.carts]\nsource = 'http'\n"])
+def test_a_settings_file_that_cannot_be_read_hides_nothing_else(
+    environ: dict[str, str], tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "shops.toml").write_text(text)
+
+    diagnosis = examined(environ | {"CHECKOUT_PROXY_CONFIG": f"{tmp_path}/shops.toml"})
+
+    assert diagnosis.wrong == ["settings/settings"]
+    assert diagnosis.verdict("carts", "carts") == "skipped"
+
+
+def test_nothing_set_at_all_is_told_and_no_more(tmp_path: Path) -> None:
+    diagnosis = examined({"CHECKOUT_PROXY_STORE": f"sqlite:///{tmp_path}/store"})
+
+    assert set(diagnosis.wrong) == {"settings/settings"}
+    assert "not without CHECKOUT_PROXY_KLAVIYO_KEY" in diagnosis.of("klaviyo", "klaviyo")["words"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "said"),
+    [
+        ("TOKEN_KEYS", "short", "a key of CHECKOUT_PROXY_TOKEN_KEYS can be guessed"),
+        ("SHOP_KEY", "a" * 20, "SHOP_KEY can be"),
+        ("SHOP_KEY", TOKEN_KEYS.split(",")[1], "also signs tokens"),
+    ],
+)
+def test_a_weak_key_is_told(environ: dict[str, str], setting: str, key: str, said: str) -> None:
+    found = finding(environ | {f"CHECKOUT_PROXY_{setting}": key}, "settings", "keys")
+
+    assert found["verdict"] == "warning"
+    assert said in found["words"]
+    assert "openssl rand -hex 32" in found["remedy"]
+
+
+def test_a_key_that_everybody_may_read_is_told(environ: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "shop-key"
+    path.write_text(environ.pop("CHECKOUT_PROXY_SHOP_KEY"))
+    path.chmod(0o644)
+
+    found = finding(environ | {"CHECKOUT_PROXY_SHOP_KEY_FILE": f"{path}"}, "settings", "keys")
+
+    assert "everybody on this machine may read" in found["words"]
+    assert found["remedy"] == f"chmod o-rwx {path}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "nonsense"], "nonsense: there are settings, store,"),
+    ],
+)
+def test_what_cannot_be_examined_is_said(
+    environ: dict[str, str], arguments: list[str], said: str
+) -> None:
+    refused = run(environ, *arguments)
+
+    assert refused.returncode == 2
+    assert said in refused.stderr
+
+
+# -- one check does not hide another -----------------------------------------------------
+
+
+def setup_of(environ: Mapping[str, str], **asked: Any) -> Setup:
+    return read(environ, Asked(**asked), lambda *_: ())
+
+
+def test_a_check_that_fails_or_hangs_hides_no_other(environ: dict[str, str]) -> None:
+    def fails(_: Setup) -> Iterator[Finding]:
+        yield well("first", "this much was found")
+        raise RuntimeError(JANE)
+
+    def hangs(_: Setup) -> Iterator[Finding]:
+        yield well("first", "this much was found")
+        Event().wait(60)
+
+    def passes(_: Setup) -> Iterator[Finding]:
+        yield well("all", "is well")
+
+    checks = [
+        Check(name="fails", run=fails),
+        Check(name="hangs", run=hangs, seconds=0.2),
+        Check(name="passes", run=passes),
+    ]
+
+    found = dict(examination.examine(setup_of(environ), checks=checks))
+
+    assert [each.verdict for each in found["fails"]] == ["well", "wrong"]
+    assert found["fails"][1].words == "this check itself failed: RuntimeError"
+    assert [each.verdict for each in found["hangs"]] == ["well", "wrong"]
+    assert "no answer within 0 s" in found["hangs"][1].words
+    assert [each.verdict for each in found["passes"]] == ["well"]
+
+
+def test_a_book_that_is_none_hides_no_other_check(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "store" / "checkouts.db").mkdir(parents=True)
+
+    diagnosis = examined(environ)
+
+    assert {"store/store", "sender/sender"} <= set(diagnosis.wrong)
+    assert diagnosis.verdict("klaviyo", "key") == "well"
+
+
+# -- the store ---------------------------------------------------------------------------
+
+
+def test_a_store_that_cannot_be_written_is_told(environ: dict[str, str]) -> None:
+    environ["CHECKOUT_PROXY_STORE"] = "sqlite:////proc/nope"
+
+    found = finding(environ, "store", "folder")
+
+    assert found["verdict"] == "wrong"
+    assert "/proc/nope cannot be written" in found["words"]
+    assert "set CHECKOUT_PROXY_STORE to a folder on a disk" in found["remedy"]
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Mount a file system of 64 KiB at *folder*."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", f"{folder}"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a file system can only be mounted by root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", f"{folder}"], check=True, capture_output=True)
+
+
+def test_a_full_disk_is_told(environ: dict[str, str], tmp_path: Path) -> None:
+    with small_disk(tmp_path / "store"):
+        (tmp_path / "store" / "filler").write_bytes(bytes(64 * 1024))
+
+        diagnosis = examined(environ, "--only", "store")
+
+    found = diagnosis.of("store", "folder")
+    assert "cannot be written: No space left on device" in found["words"]
+    assert "Make room on that disk" in found["remedy"]
+    assert diagnosis.of("store", "space")["words"].startswith("0.0 GB are free, 0%")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be told that it is")
+def test_root_is_told_whose_the_files_are(environ: dict[str, str], store: Store) -> None:
+    os.chown(store.folder, 65_534, -1)
+
+    found = finding(environ, "store", "owner")
+
+    assert found["verdict"] == "warning"
+    assert "-- checkout-proxy doctor" in found["remedy"]
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="/dev/shm is no memory here")
+def test_a_store_in_memory_is_told(environ: dict[str, str]) -> None:
+    environ["CHECKOUT_PROXY_STORE"] = "sqlite:////dev/shm"
+
+    found = finding(environ, "store", "fsync")
+
+    assert found["verdict"] == "wrong"
+    assert "tmpfs is memory: what is acknowledged would not survive a power cut" in found["words"]
+    assert found["remedy"].startswith("Set CHECKOUT_PROXY_STORE to a folder on a disk")
+
+
+@pytest.mark.parametrize(
+    ("line", "forgets", "container"),
+    [
+        ("30 1 0:27 / / rw - ext4 /dev/sda rw", "", False),
+        ("30 1 0:27 / / rw - ext4 /dev/sda rw,nobarrier", "it is mounted with nobarrier", False),
+        ("30 1 0:27 / / rw shared:1 - tmpfs none rw,size=4k", "tmpfs is memory", False),
+        ("30 1 0:27 / / rw - overlay overlay rw,lowerdir=/a", "", True),
+        ("30 1 0:27 / / rw - overlay o rw,volatile", "it is mounted with volatile", True),
+    ],
+)
+def test_a_file_system_is_known_by_its_mount(
+    monkeypatch: pytest.MonkeyPatch, line: str, forgets: str, container: bool
+) -> None:
+    monkeypatch.setattr(
+        Path, "read_text", lambda *_, **__: f"29 1 0:1 / /a\\040b rw - xfs x rw\n{line}"
+    )
+
+    found = mount.of(Path("/var"))
+
+    assert found is not None
+    assert (found.forgets, found.goes_with_its_container) == (forgets, container)
+
+
+def test_a_database_that_does_not_sync_is_told(
+    environ: dict[str, str], server: Postgres, tmp_path: Path
+) -> None:
+    # The server of the tests runs with fsync=off.
+    url = fresh(server)
+    environ |= {"CHECKOUT_PROXY_STORE": url, "CHECKOUT_PROXY_SPOOL": f"{tmp_path}/spool"}
+
+    diagnosis = examined(environ, "--only", "store")
+
+    told = [f["words"] for f in diagnosis.findings if f["verdict"] == "wrong"]
+    assert "fsync=off in PostgreSQL: what is acknowledged would not survive a power cut" in told
+    assert "Set fsync = on in postgresql.conf, and reload it." in [
+        f["remedy"] for f in diagnosis.findings
+    ]
+    assert diagnosis.verdict("store", "tables") == "warning"
+    assert "synchronous_commit=on" in diagnosis.findings[0]["words"]
+
+
+def test_a_database_that_is_away_is_told_without_its_password(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    url = f"postgresql://jane:{PASSWORD}@127.0.0.1:{free_port()}/proxy"
+    environ |= {"CHECKOUT_PROXY_STORE": url, "CHECKOUT_PROXY_SPOOL": f"{tmp_path}/spool"}
+
+    found = finding(environ, "store", "database")
+
+    assert found["verdict"] == "wrong"
+    assert "postgresql://127.0.0.1/proxy cannot be reached" in found["words"]
+    assert "Is it running, and is CHECKOUT_PROXY_STORE right?" in found["remedy"]
+
+
+# -- the sender --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(f"sqlite:///{tmp_path}/store")
+    store.migrate()
+    return store
+
+
+def test_a_sender_that_is_not_at_work_is_told(environ: dict[str, str], store: Store) -> None:
+    found = finding(environ, "sender", "sender")
+
+    assert found["verdict"] == "warning"
+    assert "no sender is at work" in found["words"]
+    assert "systemctl status checkout-proxy" in found["remedy"]
+
+
+def test_a_sender_that_klaviyo_stopped_is_told(environ: dict[str, str], store: Store) -> None:
+    with store.account("shop", Event()) as book:
+        assert book is not None
+        refused = Standing().after_refusal("Klaviyo answered 401", now=datetime.now(UTC))
+        book.set_standing("shop", refused)
+
+        diagnosis = examined(environ, "--only", "sender")
+
+    assert diagnosis.verdict("sender", "sender") == "well"
+    assert diagnosis.of("sender", "sending")["words"] == "sending is stopped: Klaviyo answered 401"
+
+
+# -- the clock and the revision ----------------------------------------------------------
+
+
+@contextmanager
+def account(tmp_path: Path, **klaviyo: Any) -> Iterator[dict[str, str]]:
+    """Yield the settings for a Klaviyo that is odd."""
+    with Klaviyo(key=KLAVIYO_KEY, **klaviyo).serve() as served:
+        yield environment(tmp_path / "store", served.url)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict", "words"),
+    [
+        (0, "well", "agrees with Klaviyo's, within 2."),
+        (30, "warning", " s behind Klaviyo's"),
+        (-30, "warning", " s ahead of Klaviyo's"),
+        (90, "wrong", "tokens will be refused"),
+    ],
+)
+def test_a_clock_that_is_off_is_told(
+    tmp_path: Path, ahead: float, verdict: str, words: str
+) -> None:
+    with account(tmp_path, ahead=timedelta(seconds=ahead)) as environ:
+        found = finding(environ, "clock", "clock")
+
+    assert found["verdict"] == verdict
+    assert words in found["words"]
+    assert verdict == "well" or "timedatectl set-ntp true" in found["remedy"]
+
+
+@pytest.mark.skipif(not LIBRARIES, reason="libfaketime is missing: apt-get install faketime")
+def test_this_machine_s_own_clock_is_the_one_that_is_judged(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    clock = Clock(tmp_path / "clock")
+    clock.set(timedelta(hours=1))
+
+    found = finding(environ | clock.environment, "clock", "clock")
+
+    assert found["verdict"] == "wrong"
+    assert "clock is 3" in found["words"]
+    assert "ahead of Klaviyo's" in found["words"]
+
+
+@pytest.mark.parametrize(
+    ("months", "verdict", "words"),
+    [
+        (11, "well", "11 months old"),
+        (12, "warning", "it is deprecated, and retired at 24 months"),
+        (21, "warning", "IT IS RETIRED IN 3 MONTHS"),
+        (24, "wrong", "Klaviyo has retired it"),
+    ],
+)
+def test_the_age_of_the_revision_is_told(
+    tmp_path: Path, months: int, verdict: str, words: str
+) -> None:
+    then = datetime(2026 + (6 + months) // 12, (6 + months) % 12 + 1, 20, tzinfo=UTC)
+
+    with account(tmp_path, ahead=then - datetime.now(UTC)) as environ:
+        found = finding(environ, "revision", "age")
+
+    assert found["verdict"] == verdict
+    assert words in found["words"]
+    assert verdict == "well" or "CHECKOUT_PROXY_REVISION" in found["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict", "words"),
+    [(100, "warning", "that it is retired on"), (-1, "wrong", "that it was retired on")],
+)
+def test_the_end_that_an_answer_announces_is_told(
+    tmp_path: Path, days: int, verdict: str, words: str
+) -> None:
+    end = date.today() + timedelta(days=days)  # noqa: DTZ011 - a day either way changes nothing
+    with account(tmp_path, retires=end) as environ:
+        found = finding(environ, "revision", "retirement")
+
+    assert (found["verdict"], found["words"]) == (verdict, f"Klaviyo says {words} {end}")
+    assert "CHECKOUT_PROXY_REVISION" in found["remedy"]
+
+
+def test_a_revision_that_is_gone_is_told(klaviyo: Klaviyo, environ: dict[str, str]) -> None:
+    klaviyo.misbehave(Answer(410))
+
+    found = finding(environ, "revision", "served")
+
+    assert found["verdict"] == "wrong"
+    assert "it is not served: Klaviyo answered 410" in found["words"]
+    (asked,) = klaviyo.requests
+    assert asked.headers["X-Klaviyo-Revision-Fall-Forward-Opt-Out"] == "1"
+
+
+# -- the key -----------------------------------------------------------------------------
+
+
+def test_no_examination_sends_an_event(klaviyo: Klaviyo, environ: dict[str, str]) -> None:
+    examined(environ)
+
+    assert {request.status for request in klaviyo.requests} == {200, 400}
+    assert not klaviyo.accepted
+
+
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [("pk_wrong", "It was deleted, or belongs to nobody."), ("AB12CD", "It is no private key")],
+)
+def test_a_key_that_klaviyo_does_not_know_is_told(
+    environ: dict[str, str], key: str, remedy: str
+) -> None:
+    diagnosis = examined(environ | {"CHECKOUT_PROXY_KLAVIYO_KEY": key}, "--only", "klaviyo")
+
+    found = diagnosis.of("klaviyo", "key")
+    assert found["words"].startswith("the key is refused: Klaviyo answered 401")
+    assert remedy in found["remedy"]
+    assert key not in str(diagnosis.findings)
+
+
+def test_a_scope_that_is_missing_is_no_bad_key(tmp_path: Path) -> None:
+    with account(tmp_path, scopes=SCOPES - {"events:write"}) as environ:
+        found = finding(environ, "klaviyo", "scope")
+
+    assert found["verdict"] == "wrong"
+    assert "the key is known, and may not: Klaviyo answered 403" in found["words"]
+    assert "The key itself is right." in found["remedy"]
+    assert "events:write" in found["remedy"]
+
+
+def test_a_key_that_may_only_write_is_well(tmp_path: Path) -> None:
+    with account(tmp_path, scopes={"events:write"}) as environ:
+        diagnosis = examined(environ, "--only", "klaviyo")
+
+    assert diagnosis.verdict("klaviyo", "key") == "well"
+    assert diagnosis.verdict("klaviyo", "reading") == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "verdict", "words"),
+    [
+        (Challenge(), "key", "wrong", "not Klaviyo itself answered, but a page (403)"),
+        (Answer(503), "key", "warning", "Klaviyo answered 503"),
+        (Answer(429, retry_after=1), "key", "warning", "Klaviyo answered 429"),
+        (Cut(), "reached", "wrong", "no answer from Klaviyo"),
+    ],
+    ids=repr,
+)
+def test_what_stands_between_us_and_klaviyo_is_told_apart(
+    klaviyo: Klaviyo, environ: dict[str, str], fault: Any, name: str, verdict: str, words: str
+) -> None:
+    klaviyo.misbehave(fault)
+
+    found = finding(environ, "klaviyo", name)
+
+    assert found["verdict"] == verdict
+    assert words in found["words"]
+
+
+# -- tokens ------------------------------------------------------------------------------
+
+
+def signed(*keys: str, shop: str = "shop", **more: Any) -> str:
+    tokens = Tokens(keys, shop=shop, max_age=timedelta(days=1))
+    return tokens.sign(Session(shop=shop, cart_id="c-1", **more))
+
+
+@pytest.mark.parametrize(
+    ("token", "words", "remedy"),
+    [
+        (signed("another-key-0123456789"), "matches no key", "server has another key"),
+        (signed("a-new-key-0123456789\n"), "matches no key", "the line break at the end of"),
+        (signed(TOKEN_KEYS), "matches no key", "the whole list of keys as if it were one"),
+        (signed(SHOP_KEY), "matches no key", "with the shop's key instead"),
+        (signed(TOKEN_KEYS[-20:], shop="tea"), "is of the shop 'tea'", "CHECKOUT_PROXY_SHOP"),
+        ("nonsense", "This is no token", "as it stands in data-token"),
+    ],
+)
+def test_why_a_token_would_be_refused_is_told(
+    environ: dict[str, str], token: str, words: str, remedy: str
+) -> None:
+    found = finding(environ, "tokens", "token", "--token", token)
+
+    assert found["verdict"] == "wrong"
+    assert words in found["words"]
+    assert remedy in found["remedy"]
+    assert token not in str(found)
+
+
+@pytest.mark.skipif(not LIBRARIES, reason="libfaketime is missing: apt-get install faketime")
+@pytest.mark.parametrize(
+    ("hours", "words", "remedy"),
+    [
+        (-1, "signed in the future", "Compare `date -u` there and here"),
+        (25, "s old and may be 86400 s", "let no cache keep the page"),
+    ],
+)
+def test_a_token_of_another_time_is_told(
+    environ: dict[str, str], tmp_path: Path, hours: float, words: str, remedy: str
+) -> None:
+    clock = Clock(tmp_path / "clock")
+    clock.set(timedelta(hours=hours))
+
+    token = signed(TOKEN_KEYS[-20:])
+    found = finding(environ | clock.environment, "tokens", "token", "--token", token)
+
+    assert words in found["words"]
+    assert remedy in found["remedy"]
+
+
+def test_a_token_that_is_taken_is_told_without_whom_it_is_about(environ: dict[str, str]) -> None:
+    token = signed(TOKEN_KEYS[-20:], customer={"email": JANE}, ref="a-ref")
+
+    found = finding(environ, "tokens", "token", "--token", token)
+
+    assert found["words"] == "it is taken; beside the cart's id it carries customer and ref"
+
+
+# -- carts -------------------------------------------------------------------------------
+
+
+MEDUSA_CART = "cart_01M82D2SFH33B1SN426B380WC9"
+
+
+@pytest.fixture
+def medusa() -> Iterator[Platform]:
+    with Platform(answer=recorded("medusa_eur")).serve() as platform:
+        yield platform
+
+
+def with_medusa(environ: Mapping[str, str], platform: Platform) -> dict[str, str]:
+    return {
+        **environ,
+        "CHECKOUT_PROXY_CARTS": "medusa",
+        "CHECKOUT_PROXY_CARTS_URL": platform.url,
+        "CHECKOUT_PROXY_CARTS_KEY": KEY,
+    }
+
+
+def test_a_cart_is_told_as_it_is_understood(environ: dict[str, str], medusa: Platform) -> None:
+    asked = with_medusa(environ, medusa)
+
+    found = finding(asked, "carts", "cart", "--cart", MEDUSA_CART)
+
+    assert found["verdict"] == "well"
+    assert found["words"].startswith("understood: 2 lines, 4 pieces, total 175.83 EUR")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "remedy"),
+    [
+        (404, "CartGone: the shop answered 404", "Is it a cart that is open now"),
+        (503, "SourceDown: the shop answered 503", "Is CHECKOUT_PROXY_CARTS_URL right"),
+        (401, "SourceRefused: the shop answered 401", "Is CHECKOUT_PROXY_CARTS_KEY right"),
+        (changed("medusa_eur", "cart.total", ...), "CartInvalid: ", "compare the mapping"),
+    ],
+)
+def test_what_is_wrong_with_a_cart_is_told_by_the_error_s_name(
+    environ: dict[str, str], medusa: Platform, answer: int | bytes, error: str, remedy: str
+) -> None:
+    if isinstance(answer, int):
+        medusa.status = answer
+    else:
+        medusa.answer = answer
+
+    found = finding(with_medusa(environ, medusa), "carts", "cart", "--cart", MEDUSA_CART)
+
+    assert found["verdict"] == "wrong"
+    assert found["words"].startswith(error)
+    assert remedy in found["remedy"]
+
+
+def test_a_shop_that_is_not_there_is_told(environ: dict[str, str], medusa: Platform) -> None:
+    asked = with_medusa(environ, medusa)
+    asked["CHECKOUT_PROXY_CARTS_URL"] = f"http://127.0.0.1:{free_port()}"
+
+    found = finding(asked, "carts", "cart", "--cart", MEDUSA_CART)
+
+    assert found["words"].startswith("SourceDown: ")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "error"),
+    [
+        ('total = "sum"', 'total = "total"', "CartInvalid: "),
+        ('id = "number"', 'id = "id"', "CartGone: the shop answered with another cart"),
+    ],
+)
+def test_a_mapping_that_is_wrong_is_told(
+    environ: dict[str, str], tmp_path: Path, right: str, wrong: str, error: str
+) -> None:
+    (tmp_path / "shops.toml").write_text(MAPPING.replace(right, wrong))
+    with Platform(answer=ANSWER).serve() as platform:
+        asked = environ | {
+            "CHECKOUT_PROXY_CARTS": "http",
+            "CHECKOUT_PROXY_CARTS_URL": platform.url,
+            "CHECKOUT_PROXY_CONFIG": f"{tmp_path}/shops.toml",
+        }
+
+        found = finding(asked, "carts", "cart", "--cart", "c-1")
+
+    assert found["words"].startswith(error)
+    assert "docs/own-carts.md" in found["remedy"]
+
+
+LINE = {"sku": "T-1", "title": "Tea", "count": 2, "price": "4.95"}
+ANSWER = json.dumps({"number": "c-1", "currency": "EUR", "sum": "9.90", "lines": [LINE]}).encode()
+MAPPING = """
+[shops.shop.carts]
+id_pattern = "c-[0-9]+"
+[shops.shop.carts.request]
+path = "/{cart_id}"
+[shops.shop.carts.money]
+unit = "major"
+[shops.shop.carts.cart]
+root = "@"
+id = "number"
+currency = "currency"
+total = "sum"
+items = "lines"
+[shops.shop.carts.item]
+product_id = "sku"
+name = "title"
+quantity = "count"
+unit_price = "price"
+"""
+
+
+def test_without_a_cart_it_is_said_how_to_name_one(
+    environ: dict[str, str], medusa: Platform
+) -> None:
+    found = finding(with_medusa(environ, medusa), "carts", "cart")
+
+    assert found["verdict"] == "skipped"
+    assert "--cart CART_ID" in found["remedy"]
+    assert not medusa.asked
+
+
+def test_a_source_that_is_not_set_up_is_not_asked(environ: dict[str, str]) -> None:
+    diagnosis = examined(environ | {"CHECKOUT_PROXY_CARTS": "medusa"}, "--cart", "c-1")
+
+    assert set(diagnosis.wrong) == {"settings/settings"}
+    assert diagnosis.verdict("carts", "cart") == "skipped"
+
+
+def test_a_cart_in_a_token_is_read(environ: dict[str, str]) -> None:
+    item = {"product_id": "tea", "name": "Tea", "quantity": 2, "unit_price": "1.20"}
+    cart = {"currency": "EUR", "total": "2.40", "items": [item]}
+    environ["CHECKOUT_PROXY_CARTS"] = "signed"
+    token = signed(TOKEN_KEYS[-20:], cart=msgspec.convert(cart, Cart))
+
+    with_it = finding(environ, "carts", "cart", "--token", token)
+    without = finding(environ, "carts", "cart", "--token", signed(TOKEN_KEYS[-20:]))
+
+    assert "2 pieces, total 2.40 EUR" in with_it["words"]
+    assert without["words"].startswith("CartInvalid: the token carries no cart")
+
+
+# -- the path ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prefix", "verdict"),
+    [
+        *(("/co", "well"), ("/till", "well"), ("/checkout-state", "well"), ("/catalog", "well")),
+        *(("/analytics", "warning"), ("/shop/tracking", "warning"), ("/telemetry", "warning")),
+        *(("/tracker", "warning"), ("/co/events", "warning"), ("/klaviyo-proxy", "warning")),
+    ],
+)
+def test_a_prefix_that_ad_blockers_may_block_is_told(
+    environ: dict[str, str], prefix: str, verdict: str
+) -> None:
+    rules = adblock.FilterSet()
+    rules.add_filter_list(RULES + "/analytics/\n")
+    blocks = adblock.Engine(rules).check_network_urls
+    host = "https://shop.example.com"
+
+    found = finding(environ | {"CHECKOUT_PROXY_PREFIX": prefix}, "prefix", "prefix")
+
+    assert found["verdict"] == verdict
+    assert verdict == "well" or "CHECKOUT_PROXY_PREFIX" in found["remedy"]
+    is_blocked = blocks(f"{host}{prefix}/state", f"{host}/checkout", "xmlhttprequest").matched
+    assert not (is_blocked and verdict == "well")
+
+
+def test_a_terminal_of_eighty_columns_shows_it_in_words_and_signs(environ: dict[str, str]) -> None:
+    environ["CHECKOUT_PROXY_KLAVIYO_KEY"] = "pk_wrong"
+
+    lines = run(environ).stdout.splitlines()
+
+    # One long word, the path of a folder say, is not broken: it is there to be copied.
+    assert max(len(line) for line in lines if " " in line.strip()) < 80
+    assert [line for line in lines if line and not line.startswith(" ")] == [
+        *examination.names(),
+        lines[-1],
+    ]
+    assert "  ✓ well     prefix: /co has no word in it that filter lists go by" in lines
+    assert any(line.startswith("  ✗ wrong    key: the key is refused") for line in lines)
+    assert lines[-1].startswith("1 thing wrong; ")
