@@ -260,6 +260,8 @@ def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> N
 
 
 @main.command()
+@click.option("--url", help="Where pages reach the proxy: https://shop.example.com")
+@click.option("--origin", "origins", multiple=True, help="Of a page that is to post, beside yours.")
 @click.option("--token", help="One that your shop's server signed, to be judged.")
 @click.option("--cart", "cart_id", help="A cart that is open now, to be read.")
 @click.option("--ref", help="The credential that the token would carry for it.")
@@ -275,7 +277,10 @@ def doctor(only: tuple[str, ...], *, as_json: bool, **asked: Any) -> None:
     if unknown := set(only) - set(examination.names()):
         words = f"{', '.join(sorted(unknown))}: there are {', '.join(examination.names())}."
         raise click.BadParameter(words, param_hint="--only")
-    examined = setup.read(os.environ, setup.Asked(**asked), _judge)
+    try:
+        examined = setup.read(os.environ, setup.Asked(**asked), _judge)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     found = []
     for check, findings in examination.examine(examined, only):
         found.append((check, findings))

@@ -27,12 +27,13 @@ from proxy.standing import Standing
 from proxy.store import Store
 from proxy.tokens import Session, Tokens
 from tests import running
-from tests.actors import KLAVIYO_KEY, SHOP_KEY, TOKEN_KEYS, environment
+from tests.actors import KLAVIYO_KEY, SHOP_KEY, TOKEN_KEYS, Page, Shop, environment
 from tests.browser.test_reach import RULES
 from tests.crash.test_clock_jumps import LIBRARIES, Clock
 from tests.platform import KEY, Platform, changed, recorded
 from tests.postgres import Postgres, fresh
-from tests.running import free_port, ours
+from tests.running import Nginx, Proxy, free_port, ours
+from tests.test_nginx import Recorder
 
 JANE = "jane@shop-demo.io"
 PASSWORD = "s3cret-of-the-database"
@@ -189,6 +190,8 @@ def test_a_key_that_everybody_may_read_is_told(environ: dict[str, str], tmp_path
     ("arguments", "said"),
     [
         (["--only", "nonsense"], "nonsense: there are settings, store,"),
+        (["--url", "shop.example.com"], "is no address such as https://shop.example.com"),
+        (["--origin", "https://shop.example.com/co"], "is no address such as"),
     ],
 )
 def test_what_cannot_be_examined_is_said(
@@ -768,17 +771,218 @@ def test_a_prefix_that_ad_blockers_may_block_is_told(
     assert not (is_blocked and verdict == "well")
 
 
-def test_a_terminal_of_eighty_columns_shows_it_in_words_and_signs(environ: dict[str, str]) -> None:
-    environ["CHECKOUT_PROXY_KLAVIYO_KEY"] = "pk_wrong"
+# -- the site, behind nginx --------------------------------------------------------------
 
-    lines = run(environ).stdout.splitlines()
 
+behind_nginx = pytest.mark.skipif(
+    running.nginx() is None and not os.environ.get("CI"),
+    reason="there is no nginx: apt-get install nginx-light, or set NGINX",
+)
+PAGES = "https://tea-shop.example.com"
+INCLUDED = "location ^~ /co/ {"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A proxy that is served, with the settings of those who serve it."""
+
+    proxy: Proxy
+    environ: dict[str, str]
+
+    @contextmanager
+    def behind(self, folder: Path, **edit: str) -> Iterator["Site"]:
+        """Put an nginx before it, in which what is ``old`` is ``new``."""
+        edits = {edit["old"]: edit["new"]} if edit else {}
+        shop = Recorder("<title>Shop</title>", headers={"Content-Type": "text/html"})
+        with shop, Nginx(folder, proxy=self.proxy.address, shop=shop.address, edits=edits) as nginx:
+            yield Site(nginx, self.environ | {"REQUESTS_CA_BUNDLE": f"{nginx.certificate}"})
+
+
+@dataclass(frozen=True)
+class Site:
+    """What pages reach."""
+
+    nginx: Nginx
+    environ: dict[str, str]
+
+    def finding(self, name: str, *arguments: str) -> dict[str, str]:
+        return finding(self.environ, "site", name, "--url", self.nginx.url, *arguments)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    with Klaviyo(key=KLAVIYO_KEY).serve() as klaviyo:
+        environ = environment(folder / "store", klaviyo.url, ORIGINS=PAGES)
+        with Proxy(environ, "--workers", "1") as proxy:
+            Shop(proxy.url).push("c-1")
+            Page(proxy.url, Shop(proxy.url).token("c-1")).say(email=JANE)
+            klaviyo.wait_for_events(1, timeout=30)
+            yield Served(proxy, environ)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, served: Served) -> Iterator[Site]:
+    with served.behind(tmp_path_factory.mktemp("nginx")) as site:
+        yield site
+
+
+@behind_nginx
+def test_all_that_is_as_the_readme_says_is_well(served: Served, site: Site) -> None:
+    token = Shop(served.proxy.url).token("c-1", customer={"email": JANE})
+
+    diagnosis = examined(
+        *(site.environ, "--url", site.nginx.url, "--token", token, "--cart", "c-1"),
+    )
+
+    odd = [f for f in diagnosis.findings if f["verdict"] != "well"]
+    assert (diagnosis.status, diagnosis.wrong) == (0, [])
+    # A certificate of this hour, and what a machine of tests may be short of.
+    assert {f"{f['check']}/{f['name']}" for f in odd} <= {"site/tls", "store/space", "store/fsync"}
+    assert diagnosis.of("carts", "cart")["words"].startswith("understood: 1 line, 2 pieces")
+    assert diagnosis.verdict("sender", "sender") == "well"
+
+
+@behind_nginx
+def test_a_terminal_of_eighty_columns_shows_it_in_words_and_signs(site: Site) -> None:
+    said = run(site.environ, "--url", site.nginx.url, "--origin", "https://evil.example.com")
+
+    lines = said.stdout.splitlines()
+    assert said.returncode == 1
     # One long word, the path of a folder say, is not broken: it is there to be copied.
     assert max(len(line) for line in lines if " " in line.strip()) < 80
     assert [line for line in lines if line and not line.startswith(" ")] == [
         *examination.names(),
         lines[-1],
     ]
-    assert "  ✓ well     prefix: /co has no word in it that filter lists go by" in lines
-    assert any(line.startswith("  ✗ wrong    key: the key is refused") for line in lines)
+    assert "  ✓ well     snippet: /co/checkout.js is this version's" in lines
+    assert any(line.startswith("  ✗ wrong    origin: pages of https://evil") for line in lines)
     assert lines[-1].startswith("1 thing wrong; ")
+
+
+@behind_nginx
+def test_a_terminal_without_such_letters_has_others(site: Site) -> None:
+    said = run(site.environ | {"PYTHONIOENCODING": "ascii"}, "--only", "prefix")
+
+    assert "  + well     prefix: /co has no word" in said.stdout
+
+
+@behind_nginx
+def test_an_origin_that_is_missing_is_told(site: Site) -> None:
+    diagnosis = examined(
+        *(site.environ, "--only", "site", "--url", site.nginx.url),
+        *("--origin", "https://headless.example.com"),
+    )
+
+    told = [f for f in diagnosis.findings if f["name"] == "origin"]
+    assert [f["verdict"] for f in told] == ["well", "wrong"]
+    assert told[0]["words"] == f"pages of {PAGES} may post"
+    assert "the preflight is refused" in told[1]["words"]
+    assert told[1]["remedy"].startswith(
+        "Add https://headless.example.com to CHECKOUT_PROXY_ORIGINS"
+    )
+
+
+@behind_nginx
+def test_a_proxy_that_was_not_restarted_is_told(site: Site) -> None:
+    environ = site.environ | {"CHECKOUT_PROXY_ORIGINS": "https://new.example.com"}
+
+    found = finding(environ, "site", "origin", "--url", site.nginx.url)
+
+    assert "may not post, although CHECKOUT_PROXY_ORIGINS has it" in found["words"]
+    assert found["remedy"].startswith("Restart the proxy")
+
+
+@behind_nginx
+def test_a_certificate_that_nobody_signed_is_told(site: Site) -> None:
+    environ = {n: text for n, text in site.environ.items() if n != "REQUESTS_CA_BUNDLE"}
+
+    diagnosis = examined(environ, "--only", "site", "--url", site.nginx.url)
+
+    assert diagnosis.of("site", "tls")["words"].startswith("the certificate is not believed: self")
+    assert "fullchain.pem" in diagnosis.of("site", "tls")["remedy"]
+
+
+@behind_nginx
+@pytest.mark.parametrize(
+    ("old", "new", "name", "words", "remedy"),
+    [
+        (
+            *("client_max_body_size 16k;", "client_max_body_size 4k;"),
+            *("size", "a state of 12 KiB is refused with 413", "client_max_body_size 16k;"),
+        ),
+        (
+            *(INCLUDED, "location ^~ /elsewhere/ {"),
+            *("states", "a state posted to /co/state is answered 200", "as nginx/checkout-proxy"),
+        ),
+        (
+            *("proxy_set_header Host $http_host;", "proxy_set_header Host proxy.internal;"),
+            *("host", "the proxy is told another Host", "proxy_set_header Host $http_host;"),
+        ),
+        (
+            *("proxy_hide_header Set-Cookie;", "proxy_hide_header X-Content-Type-Options;"),
+            *("headers", "without X-Content-Type-Options: nosniff", "nginx/checkout-proxy.conf"),
+        ),
+        (
+            *("location ^~ /v1/ {\n    # The key", "location ^~ /v2/ {\n    # The key"),
+            *("/v1", "/v1 is not reached here", ""),
+        ),
+    ],
+)
+def test_what_is_wrong_with_nginx_is_told(
+    served: Served, tmp_path: Path, old: str, new: str, name: str, words: str, remedy: str
+) -> None:
+    with served.behind(tmp_path, old=old, new=new) as site:
+        found = site.finding(name)
+
+    assert words in found["words"]
+    assert remedy in found["remedy"]
+
+
+@behind_nginx
+def test_a_location_that_is_missing_is_told(served: Served, tmp_path: Path) -> None:
+    environ = {"CHECKOUT_PROXY_PREFIX": "/till"}
+
+    with served.behind(tmp_path) as site:
+        asked = (site.environ | environ, "site", "snippet", "--url", site.nginx.url)
+        found = finding(*asked)
+
+    assert found["verdict"] == "wrong"
+    assert "answers 200, and not from the proxy: nothing leads there" in found["words"]
+    assert "Include nginx/checkout-proxy.conf" in found["remedy"]
+    assert "location ^~ /till/" in found["remedy"]
+
+
+@behind_nginx
+def test_a_proxy_that_does_not_run_is_told(environ: dict[str, str], tmp_path: Path) -> None:
+    with Nginx(tmp_path / "nginx", proxy=f"127.0.0.1:{free_port()}") as nginx:
+        environ["REQUESTS_CA_BUNDLE"] = f"{nginx.certificate}"
+
+        found = finding(environ, "site", "snippet", "--url", nginx.url)
+
+    assert "answers 502: what stands before the proxy is there, the proxy is not" in found["words"]
+    assert "Is `checkout-proxy serve` running" in found["remedy"]
+
+
+@behind_nginx
+def test_an_address_that_leads_elsewhere_is_told(site: Site) -> None:
+    found = finding(site.environ, "site", "snippet", "--url", site.nginx.plain_url)
+
+    assert "/co/checkout.js answers 308: it sends one elsewhere" in found["words"]
+    assert "https://" in found["remedy"]
+
+
+def test_what_is_open_and_should_not_be_is_told(served: Served) -> None:
+    found = finding(served.environ, "site", "inside", "--url", served.proxy.url)
+
+    assert found["verdict"] == "warning"
+    assert "/healthz, /readyz" in found["words"]
+    assert "Pass on /co/ and /v1/ alone" in found["remedy"]
+
+
+def test_a_site_that_is_not_there_is_told(environ: dict[str, str]) -> None:
+    url = f"https://127.0.0.1:{free_port()}"
+
+    found = finding(environ, "site", "reached", "--url", url)
+
+    assert found["words"] == "no answer: connection error"

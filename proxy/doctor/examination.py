@@ -13,6 +13,7 @@ from proxy.doctor import (
     prefix,
     revision,
     sender,
+    site,
     store,
     tokens,
 )
@@ -47,6 +48,7 @@ CHECKS = (
     Check(name="revision", run=revision.findings, needs=("klaviyo_url", "revision")),
     Check(name="clock", run=clock.findings, needs=_KLAVIYO),
     Check(name="prefix", run=prefix.findings, needs=("prefix",)),
+    Check(name="site", run=site.findings, needs=("prefix",)),
 )
 
 

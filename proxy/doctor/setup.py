@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from proxy.errors import Misconfigured
 from proxy.settings import PREFIX, SENDER, WEB, Judge, Settings, variable
@@ -10,11 +11,26 @@ from proxy.settings import PREFIX, SENDER, WEB, Judge, Settings, variable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the operator named beside the settings."""
+    """What the operator named beside the settings; :exc:`ValueError` says what is no address.
 
+    ``url`` is where pages reach the proxy.
+    """
+
+    url: str | None = None
+    origins: tuple[str, ...] = ()
     token: str | None = field(default=None, repr=False)
     cart_id: str | None = field(default=None, repr=False)
     ref: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for text in (self.url, *self.origins):
+            if text is not None and not _is_origin(text):
+                raise ValueError(f"{text!r} is no address such as https://shop.example.com")
+
+
+def _is_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
