@@ -265,12 +265,19 @@ def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> N
 @click.option("--token", help="One that your shop's server signed, to be judged.")
 @click.option("--cart", "cart_id", help="A cart that is open now, to be read.")
 @click.option("--ref", help="The credential that the token would carry for it.")
+@click.option(
+    "--send-test",
+    "address",
+    metavar="ADDRESS",
+    help="Send one Started Checkout about this address, which starts flows as any other does.",
+)
 @click.option("--only", multiple=True, metavar="CHECK", help="Examine this alone.")
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
 def doctor(only: tuple[str, ...], *, as_json: bool, **asked: Any) -> None:
     """Examine the whole set-up: what is well, what is wrong, and what to do.
 
-    Nothing is changed, and nothing is sent. The exit status is 1 where something is wrong.
+    Nothing is changed, and nothing is sent but by --send-test. The exit status is 1 where
+    something is wrong. docs/doctor.md explains each check.
     """
     from proxy.doctor import examination, report, setup
 

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from proxy.carts.cart import Cart
-from proxy.doctor import examination, mount
+from proxy.doctor import examination, mount, trial
 from proxy.doctor.examination import Check
 from proxy.doctor.finding import Finding, well
 from proxy.doctor.setup import Asked, Setup, read
@@ -833,6 +833,7 @@ def test_all_that_is_as_the_readme_says_is_well(served: Served, site: Site) -> N
 
     diagnosis = examined(
         *(site.environ, "--url", site.nginx.url, "--token", token, "--cart", "c-1"),
+        *("--send-test", JANE),
     )
 
     odd = [f for f in diagnosis.findings if f["verdict"] != "well"]
@@ -986,3 +987,68 @@ def test_a_site_that_is_not_there_is_told(environ: dict[str, str]) -> None:
     found = finding(environ, "site", "reached", "--url", url)
 
     assert found["words"] == "no answer: connection error"
+
+
+# -- one event of one's own --------------------------------------------------------------
+
+
+def test_a_test_event_is_sent_once_and_seen(klaviyo: Klaviyo, environ: dict[str, str]) -> None:
+    diagnosis = examined(environ, "--only", "trial", "--send-test", JANE)
+
+    (event,) = klaviyo.accepted
+    assert event.profile == f"email:{JANE}"
+    assert event.attributes["properties"]["cart_id"].startswith("checkout-proxy-test-")
+    assert event.attributes["unique_id"] in diagnosis.of("trial", "sent")["words"]
+    assert diagnosis.of("trial", "arrived")["words"].startswith("it was seen in Klaviyo after")
+
+
+def test_a_test_event_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
+    with account(tmp_path, lag=timedelta(seconds=1)) as environ:
+        found = finding(environ, "trial", "arrived", "--send-test", JANE)
+
+    assert found["words"] == "it was seen in Klaviyo after 2 s"
+
+
+def test_a_test_event_that_does_not_arrive_is_given_up_in_time(tmp_path: Path) -> None:
+    waits: list[float] = []
+    with account(tmp_path, lag=timedelta(hours=1)) as environ:
+        setup = setup_of(environ, address=JANE)
+
+        found = list(trial.findings(setup, clock=lambda: sum(waits), wait=waits.append))
+
+    assert [each.verdict for each in found] == ["well", "warning"]
+    assert sum(waits) == 60
+    assert "it was not seen within 60 s" in found[1].words
+    assert "Analytics > Metrics > Started Checkout" in found[1].remedy
+
+
+def test_without_the_scope_it_is_said_how_to_look_by_hand(tmp_path: Path) -> None:
+    with account(tmp_path, scopes={"events:write"}) as environ:
+        found = finding(environ, "trial", "arrived", "--send-test", JANE)
+
+    assert found["verdict"] == "skipped"
+    assert "events:read" in found["words"]
+    assert "Analytics > Metrics > Started Checkout" in found["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("jane@example.com", "kept for examples"), ("jane", "that is no e-mail address")],
+)
+def test_an_address_to_which_nothing_arrives_is_refused(
+    klaviyo: Klaviyo, environ: dict[str, str], address: str, words: str
+) -> None:
+    found = finding(environ, "trial", "sent", "--send-test", address)
+
+    assert found["verdict"] == "wrong"
+    assert words in found["words"]
+    assert not klaviyo.requests
+
+
+def test_a_test_event_that_is_refused_is_told(environ: dict[str, str]) -> None:
+    environ["CHECKOUT_PROXY_KLAVIYO_KEY"] = "pk_wrong"
+
+    diagnosis = examined(environ, "--only", "trial", "--send-test", JANE)
+
+    assert diagnosis.wrong == ["trial/sent"]
+    assert "Klaviyo answered 401" in diagnosis.of("trial", "sent")["words"]

@@ -16,6 +16,7 @@ from proxy.doctor import (
     site,
     store,
     tokens,
+    trial,
 )
 from proxy.doctor.finding import Finding, skipped, wrong
 from proxy.doctor.setup import Setup
@@ -49,6 +50,7 @@ CHECKS = (
     Check(name="clock", run=clock.findings, needs=_KLAVIYO),
     Check(name="prefix", run=prefix.findings, needs=("prefix",)),
     Check(name="site", run=site.findings, needs=("prefix",)),
+    Check(name="trial", run=trial.findings, needs=(*_KLAVIYO, "metric"), seconds=80.0),
 )
 
 

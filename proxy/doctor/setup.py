@@ -13,7 +13,7 @@ from proxy.settings import PREFIX, SENDER, WEB, Judge, Settings, variable
 class Asked:
     """What the operator named beside the settings; :exc:`ValueError` says what is no address.
 
-    ``url`` is where pages reach the proxy.
+    ``url`` is where pages reach the proxy, and ``address`` whom the test event is about.
     """
 
     url: str | None = None
@@ -21,6 +21,7 @@ class Asked:
     token: str | None = field(default=None, repr=False)
     cart_id: str | None = field(default=None, repr=False)
     ref: str | None = field(default=None, repr=False)
+    address: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for text in (self.url, *self.origins):
