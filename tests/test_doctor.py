@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from proxy.doctor import examination, mount, trial
 from proxy.doctor.examination import Check
 from proxy.doctor.finding import Finding, well
 from proxy.doctor.setup import Asked, Setup, read
-from proxy.sandbox.faults import Answer, Challenge, Cut
+from proxy.sandbox.faults import Answer, Challenge, Cut, Hang
 from proxy.sandbox.klaviyo import SCOPES, Klaviyo
 from proxy.standing import Standing
 from proxy.store import Store
@@ -31,7 +32,7 @@ from tests.actors import KLAVIYO_KEY, SHOP_KEY, TOKEN_KEYS, Page, Shop, environm
 from tests.browser.test_reach import RULES
 from tests.crash.test_clock_jumps import LIBRARIES, Clock
 from tests.platform import KEY, Platform, changed, recorded
-from tests.postgres import Postgres, fresh
+from tests.postgres import Postgres, fresh, unprivileged
 from tests.running import Nginx, Proxy, free_port, ours
 from tests.test_nginx import Recorder
 
@@ -242,8 +243,23 @@ def test_a_book_that_is_none_hides_no_other_check(environ: dict[str, str], tmp_p
 
     diagnosis = examined(environ)
 
-    assert {"store/store", "sender/sender"} <= set(diagnosis.wrong)
+    assert diagnosis.wrong == ["store/tables"]
+    assert "see the check `store`" in diagnosis.of("sender", "sender")["words"]
+    assert "see the check `store`" in diagnosis.of("carts", "carts")["words"]
     assert diagnosis.verdict("klaviyo", "key") == "well"
+
+
+def test_a_klaviyo_that_says_nothing_keeps_nobody_waiting(
+    klaviyo: Klaviyo, environ: dict[str, str]
+) -> None:
+    klaviyo.misbehave(Hang(), times=10)
+    began = time.monotonic()
+
+    diagnosis = examined(environ)
+
+    assert time.monotonic() - began < 20
+    assert diagnosis.wrong == ["klaviyo/reached"]
+    assert diagnosis.verdict("clock", "clock") == "skipped"
 
 
 # -- the store ---------------------------------------------------------------------------
@@ -257,6 +273,21 @@ def test_a_store_that_cannot_be_written_is_told(environ: dict[str, str]) -> None
     assert found["verdict"] == "wrong"
     assert "/proc/nope cannot be written" in found["words"]
     assert "set CHECKOUT_PROXY_STORE to a folder on a disk" in found["remedy"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_another_user_s_store_is_told(environ: dict[str, str], store: Store) -> None:
+    store.folder.parent.chmod(0o700)
+    command = unprivileged(sys.executable, "-m", "proxy", "doctor", "--json")
+
+    done = subprocess.run(
+        command, env=ours(environ), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    said = {(f["check"], f["name"]): f for f in json.loads(done.stdout)["findings"]}
+    assert "cannot be written: Permission denied" in said["store", "folder"]["words"]
+    assert "as the user that the proxy runs as" in said["store", "folder"]["remedy"]
+    assert said["sender", "sender"]["verdict"] == "skipped"
 
 
 @contextmanager
@@ -640,7 +671,7 @@ def test_a_cart_is_told_as_it_is_understood(environ: dict[str, str], medusa: Pla
         (404, "CartGone: the shop answered 404", "Is it a cart that is open now"),
         (503, "SourceDown: the shop answered 503", "Is CHECKOUT_PROXY_CARTS_URL right"),
         (401, "SourceRefused: the shop answered 401", "Is CHECKOUT_PROXY_CARTS_KEY right"),
-        (changed("medusa_eur", "cart.total", ...), "CartInvalid: ", "compare the mapping"),
+        (changed("medusa_eur", "cart.total", ...), "CartInvalid: ", "compare it with the mapping"),
     ],
 )
 def test_what_is_wrong_with_a_cart_is_told_by_the_error_s_name(

@@ -8,6 +8,7 @@ from decimal import Decimal
 from proxy import work
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef, Reading
+from proxy.doctor import book
 from proxy.doctor.finding import Finding, skipped, warning, well, wrong
 from proxy.doctor.setup import Setup
 from proxy.errors import (
@@ -17,7 +18,6 @@ from proxy.errors import (
     CartNotReady,
     SourceDown,
     SourceRefused,
-    StoreAway,
     Unauthorized,
 )
 from proxy.money import rounded
@@ -74,18 +74,16 @@ def _session(setup: Setup, token: str) -> Session:
 def _pushed(setup: Setup) -> Iterator[Finding]:
     settings = setup.settings
     store = Store(settings.store, settings.spool)
-    try:
-        if setup.lacks("store") or not store.exists:
-            yield skipped("carts", "your server pushes carts; there is no store to look into")
-            return
-        with closing(store.book()) as book:
-            yield from _in(book, setup)
-    except StoreAway as error:
-        yield skipped("carts", str(error))
+    why = "not without a store: see the check `settings`" if setup.lacks("store") else ""
+    if why := why or book.closed(store):
+        yield skipped("carts", f"your server pushes carts; {why}")
+        return
+    with closing(store.book()) as opened:
+        yield from _in(opened, setup)
 
 
-def _in(book: Book, setup: Setup) -> Iterator[Finding]:
-    count, last = book.pushed(setup.settings.shop)
+def _in(opened: Book, setup: Setup) -> Iterator[Finding]:
+    count, last = opened.pushed(setup.settings.shop)
     if last is None:
         remedy = "Let your server put each cart that changes: docs/push.md."
         yield warning("carts", "no cart is in the book: none was pushed yet", remedy)
@@ -94,7 +92,7 @@ def _in(book: Book, setup: Setup) -> Iterator[Finding]:
     if setup.asked.cart_id is None:
         yield skipped("cart", "no cart was looked at", "Name one: --cart CART_ID.")
     else:
-        cart = book.cart(setup.settings.shop, setup.asked.cart_id)
+        cart = opened.cart(setup.settings.shop, setup.asked.cart_id)
         yield _fetched(setup, _asked(setup, pushed=cart))
 
 
@@ -132,8 +130,8 @@ _REMEDIES = {
     CartGone: "Is it a cart that is open now, with something in it, under the id that the token "
     "carries, and is --ref the credential that it wants? Of a mapping of your own, does `id` lead "
     "to that id (docs/own-carts.md)?",
-    CartInvalid: "It was answered, and not as described: compare the mapping in "
-    f"{variable('config')} with the answer (docs/own-carts.md); of a platform's preset, report it.",
+    CartInvalid: "The cart's id, or what was answered, has not the form that is described: compare "
+    f"it with the mapping in {variable('config')} (docs/own-carts.md); of a platform's, report it.",
     SourceDown: f"Is {variable('carts_url')} right, does it answer from this machine, and is its "
     f"certificate one that is trusted here ({variable('carts_ca')})?",
     SourceRefused: f"Is {variable('carts_key')} right, and may it read carts? docs/carts.md says "

@@ -24,7 +24,7 @@ _REMEDIES = {
     errno.ENOSPC: "Make room on that disk; until then every state is refused with 503.",
     errno.EDQUOT: "Raise the quota of the proxy's user; until then states are refused with 503.",
     errno.EROFS: "The file system is mounted read-only: see `dmesg` for why, and remount it.",
-    errno.EACCES: "chown it to the user the proxy runs as, and run this command as that user.",
+    errno.EACCES: "Run this command as the user that the proxy runs as, whose folder it must be.",
 }
 _LOST = "what is acknowledged would not survive a power cut"
 _ELSEWHERE = "a folder on a disk that syncs, such as /var/lib/checkout-proxy"
@@ -32,14 +32,15 @@ _ELSEWHERE = "a folder on a disk that syncs, such as /var/lib/checkout-proxy"
 
 def findings(folder: Path, setting: str) -> Iterator[Finding]:
     """Yield how *folder* stands, which *setting* names."""
-    if not folder.exists():
-        yield _missing(folder, setting)
-        return
     try:
         times = _sync_times(folder)
+    except FileNotFoundError:
+        yield _missing(folder, setting)
+        return
     except OSError as error:
         yield _unwritable(folder, setting, error)
-        yield from _space(folder)
+        if error.errno == errno.ENOSPC:
+            yield from _space(folder)
         return
     yield well("folder", f"{folder.absolute()} can be written")
     yield from _owner(folder)
@@ -48,7 +49,7 @@ def findings(folder: Path, setting: str) -> Iterator[Finding]:
 
 
 def _missing(folder: Path, setting: str) -> Finding:
-    above = next(each for each in folder.absolute().parents if each.exists())
+    above = next(each for each in folder.absolute().parents if os.path.lexists(each))
     try:
         with TemporaryFile(dir=above):
             pass

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+from proxy.doctor import book
 from proxy.doctor.finding import Finding, skipped, warning, well, wrong
 from proxy.doctor.setup import Setup
-from proxy.errors import StoreAway
 from proxy.store import Store
 
 
@@ -14,14 +14,11 @@ def findings(setup: Setup) -> Iterator[Finding]:
     """Yield whether somebody holds the account, and how it stands with Klaviyo."""
     settings = setup.settings
     store = Store(settings.store, settings.spool)
-    try:
-        if not store.exists:
-            yield skipped("sender", "there is no store yet, so no sender has ever been at work")
-            return
-        yield _at_work(store, settings.shop)
-        yield from _standing(store, settings.shop)
-    except StoreAway as error:
-        yield skipped("sender", str(error))
+    if why := book.closed(store):
+        yield skipped("sender", why)
+        return
+    yield _at_work(store, settings.shop)
+    yield from _standing(store, settings.shop)
 
 
 def _at_work(store: Store, shop: str) -> Finding:
@@ -35,8 +32,8 @@ def _at_work(store: Store, shop: str) -> Finding:
 
 
 def _standing(store: Store, shop: str) -> Iterator[Finding]:
-    with closing(store.book()) as book:
-        standing, due_at = book.standing(shop), book.oldest_due(shop)
+    with closing(store.book()) as opened:
+        standing, due_at = opened.standing(shop), opened.oldest_due(shop)
     now = datetime.now(UTC)
     if standing.waits(now) and standing.stopped:
         remedy = "`--only klaviyo` tells a key that is refused from a scope that is missing."

@@ -82,6 +82,7 @@ def _session() -> requests.Session:
 
 def _unreached(error: Exception) -> Finding:
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    kind = "TLS failed" if isinstance(error, requests.exceptions.SSLError) else kind
     remedy = "Does the name lead to this machine, does nginx run, and may one connect from here?"
     return wrong("reached", f"no answer: {kind}", remedy)
 

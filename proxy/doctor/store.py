@@ -1,10 +1,11 @@
 """Store: whether what is acknowledged lies where it lasts, and can be read again."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
 from proxy.doctor import disk
-from proxy.doctor.finding import Finding, warning, well, wrong
+from proxy.doctor.finding import Finding, Verdict, warning, well, wrong
 from proxy.doctor.setup import Setup
 from proxy.errors import StoreAway
 from proxy.settings import variable
@@ -16,24 +17,27 @@ def findings(setup: Setup) -> Iterator[Finding]:
     settings = setup.settings
     in_database = settings.store.startswith("postgresql://")
     store = Store(settings.store, settings.spool)
+    is_reached = True
     if in_database:
-        yield from _database(settings.store)
-    yield from disk.findings(store.folder, variable("spool" if in_database else "store"))
-    if in_database or store.folder.exists():
-        yield from _tables(store)
+        database = _database(settings.store)
+        is_reached = all(found.verdict is not Verdict.WRONG for found in database[:1])
+        yield from database
+    on_disk = list(disk.findings(store.folder, variable("spool" if in_database else "store")))
+    yield from on_disk
+    if is_reached and (in_database or on_disk[0].verdict is not Verdict.SKIPPED):
+        yield _tables(store)
     yield from _damaged(store)
 
 
-def _tables(store: Store) -> Iterator[Finding]:
+def _tables(store: Store) -> Finding:
     try:
-        exists = store.exists
-    except StoreAway:
-        return  # It was said before.
-    if exists:
-        yield well("tables", "the sender's tables are there")
-    else:
-        remedy = "`checkout-proxy migrate` makes them, and so does the sender when it starts."
-        yield warning("tables", f"no sender has made its tables in {store.place} yet", remedy)
+        if store.exists:
+            return well("tables", "the sender's tables are there")
+    except (OSError, sqlite3.Error):
+        words = f"the sender's tables in {store.place} cannot be read"
+        return wrong("tables", words, "Run this command as the user that the proxy runs as.")
+    remedy = "`checkout-proxy migrate` makes them, and so does the sender when it starts."
+    return warning("tables", f"no sender has made its tables in {store.place} yet", remedy)
 
 
 def _damaged(store: Store) -> Iterator[Finding]:
@@ -46,7 +50,7 @@ def _damaged(store: Store) -> Iterator[Finding]:
 # -- PostgreSQL --------------------------------------------------------------------------
 
 
-def _database(url: str) -> Iterator[Finding]:
+def _database(url: str) -> list[Finding]:
     # Only here: psycopg is an extra.
     from proxy.store.database import Database
 
@@ -54,21 +58,18 @@ def _database(url: str) -> Iterator[Finding]:
     try:
         with database.reached(), closing(database.connect()) as connection:
             query = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
-            rows = connection.execute(query, [list(_MEANT)])
-            said: dict[str, str] = dict(iter(rows))
+            said: dict[str, str] = dict(iter(connection.execute(query, [list(_MEANT)])))
     except StoreAway as error:
-        yield wrong(
-            "database",
-            str(error),
-            f"Is it running, and is {variable('store')} right? Meanwhile facts go to the spool.",
-        )
-        return
+        remedy = f"Is it running, and is {variable('store')} right? Facts go to the spool by now."
+        return [wrong("database", str(error), remedy)]
     shown = ", ".join(f"{name}={said.get(name)}" for name in _MEANT)
-    yield well("database", f"{database.place} is reached; for us {shown}")
-    for name, meaning in _MEANT.items():
-        if said.get(name) == "off":
-            words = f"{name}=off in PostgreSQL: {meaning}"
-            yield wrong("database", words, f"Set {name} = on in postgresql.conf, and reload it.")
+    reached = well("database", f"{database.place} is reached; for us {shown}")
+    return [reached, *(_off(name) for name in _MEANT if said.get(name) == "off")]
+
+
+def _off(name: str) -> Finding:
+    words = f"{name}=off in PostgreSQL: {_MEANT[name]}"
+    return wrong("database", words, f"Set {name} = on in postgresql.conf, and reload it.")
 
 
 # "Write Ahead Log" and "Reliability", PostgreSQL's documentation.
