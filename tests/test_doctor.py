@@ -894,9 +894,13 @@ def test_a_terminal_of_eighty_columns_shows_it_in_words_and_signs(site: Site) ->
 
 @behind_nginx
 def test_a_terminal_without_such_letters_has_others(site: Site) -> None:
-    said = run(site.environ | {"PYTHONIOENCODING": "ascii"}, "--only", "prefix")
+    environ = site.environ | {"PYTHONIOENCODING": "ascii", "CHECKOUT_PROXY_ORIGINS": "“tea”"}
+
+    said = run(environ, "--only", "prefix", "--only", "settings")
+    as_json = run(environ, "--only", "site", "--url", site.nginx.url, "--json")
 
     assert "  + well     prefix: /co has no word" in said.stdout
+    assert json.loads(as_json.stdout)["findings"]
 
 
 @behind_nginx

@@ -1,5 +1,6 @@
 """Report: findings on a terminal of 80 columns, or as JSON for a program."""
 
+import json
 import sys
 import textwrap
 from collections import Counter
@@ -33,21 +34,13 @@ def section(check: str, findings: Iterable[Finding]) -> Iterator[str]:
 
 def _lines(finding: Finding) -> Iterator[str]:
     symbol, plain, colour = _SYMBOLS[finding.verdict]
-    mark = symbol if _can_show(symbol) else plain
+    mark = plain if "?" in _shown(symbol) else symbol
     first, *rest = _wrapped(f"{finding.name}: {finding.words}")
     yield f"  {click.style(f'{mark} {finding.verdict:<7}', fg=colour)}  {first}"
     yield from (f"{_INDENT}{line}" for line in rest)
     if finding.remedy:
         first, *rest = _wrapped(f"To do: {finding.remedy}")
         yield from (f"{_INDENT}{line}" for line in (first, *rest))
-
-
-def _can_show(symbol: str) -> bool:
-    try:
-        symbol.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _wrapped(text: str) -> list[str]:
@@ -57,7 +50,13 @@ def _wrapped(text: str) -> list[str]:
 
 def _safe(text: str) -> str:
     """Return *text* without what moves a terminal's cursor: part of it comes from servers."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return _shown("".join(letter if letter.isprintable() else " " for letter in text))
+
+
+def _shown(text: str) -> str:
+    """Return *text* with a question mark for each letter that the terminal does not have."""
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def is_wrong(found: Found) -> bool:
@@ -89,8 +88,8 @@ def as_json(found: Found) -> str:
     listed: list[dict[str, Any]] = [
         {"check": check, **_members(finding)} for check, findings in found for finding in findings
     ]
-    content = msgspec.json.encode({"well": not is_wrong(found), "findings": listed})
-    return msgspec.json.format(content, indent=2).decode()
+    # Whatever a terminal or a pipe can take, it takes ASCII.
+    return json.dumps({"well": not is_wrong(found), "findings": listed}, indent=2)
 
 
 def _members(finding: Finding) -> dict[str, Any]:
