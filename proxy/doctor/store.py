@@ -15,18 +15,27 @@ from proxy.store import Store
 def findings(setup: Setup) -> Iterator[Finding]:
     """Yield how the store stands: a folder, or a database with a spool beside it."""
     settings = setup.settings
-    in_database = settings.store.startswith("postgresql://")
     store = Store(settings.store, settings.spool)
-    is_reached = True
-    if in_database:
-        database = _database(settings.store)
-        is_reached = all(found.verdict is not Verdict.WRONG for found in database[:1])
-        yield from database
-    on_disk = list(disk.findings(store.folder, variable("spool" if in_database else "store")))
-    yield from on_disk
-    if is_reached and (in_database or on_disk[0].verdict is not Verdict.SKIPPED):
-        yield _tables(store)
+    if settings.store.startswith("postgresql://"):
+        yield from _in_database(store, settings.store)
+    else:
+        yield from _in_folder(store)
     yield from _damaged(store)
+
+
+def _in_folder(store: Store) -> Iterator[Finding]:
+    found = list(disk.findings(store.folder, variable("store")))
+    yield from found
+    if found[0].verdict is not Verdict.SKIPPED:
+        yield _tables(store)
+
+
+def _in_database(store: Store, url: str) -> Iterator[Finding]:
+    found = _database(url)
+    yield from found
+    if found[0].verdict is Verdict.WELL:
+        yield _tables(store)
+    yield from disk.findings(store.folder, variable("spool"))
 
 
 def _tables(store: Store) -> Finding:
