@@ -960,6 +960,10 @@ def test_a_certificate_that_nobody_signed_is_told(site: Site) -> None:
             *("headers", "without X-Content-Type-Options: nosniff", "nginx/checkout-proxy.conf"),
         ),
         (
+            *("zone=checkout_proxy_states burst=40", "zone=checkout_proxy_states burst=1"),
+            *("rate", "a state is answered 429", "set_real_ip_from"),
+        ),
+        (
             *("location ^~ /v1/ {\n    # The key", "location ^~ /v2/ {\n    # The key"),
             *("/v1", "/v1 is not reached here", ""),
         ),

@@ -51,7 +51,14 @@ class Site:
         """Post a state of *size* bytes at least, with a token that is none: nothing is kept."""
         body = msgspec.json.encode({"token": "checkout-proxy-doctor".ljust(size, "-")})
         headers = {"Content-Type": "text/plain"} | ({"Origin": origin} if origin else {})
-        return self.ask("POST", f"{self.prefix}/state", data=body, headers=headers)
+        answer = self.ask("POST", f"{self.prefix}/state", data=body, headers=headers)
+        if answer.status_code == 429:
+            raise _Throttled
+        return answer
+
+
+class _Throttled(Exception):
+    """Too many requests came from this address: no answer says anything of the set-up."""
 
 
 def findings(setup: Setup) -> Iterator[Finding]:
@@ -93,6 +100,9 @@ _Part = Callable[[Site, Setup], Iterator[Finding]]
 def _part(part: _Part, site: Site, setup: Setup) -> Iterator[Finding]:
     try:
         yield from part(site, setup)
+    except _Throttled:
+        remedy = "Try again in a minute. Behind a CDN: set_real_ip_from, as nginx/ says."
+        yield warning("rate", "a state is answered 429: too many from this address", remedy)
     except requests.RequestException as error:
         yield _unreached(error)
 
