@@ -12,11 +12,13 @@ from collections.abc import Callable
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any
 
-from granian import Granian
 from granian.constants import Interfaces
+from granian.net import SocketSpec  # type: ignore[attr-defined]
+from granian.server.mp import MPServer
 
 from proxy import shops
 from proxy.errors import Misconfigured
+from proxy.leaving import leave_in_order
 from proxy.settings import Settings
 from proxy.stopping import (
     SENDER_STOP_SECONDS,
@@ -78,7 +80,7 @@ def serve(read: shops.Read, *, host: str, port: int, workers: int, web_only: boo
     check_free(host, port)
     # Not forked: a fork of a process with threads can inherit a lock that nobody opens again.
     multiprocessing.set_start_method("spawn", force=True)
-    server = Granian(
+    server = _Granian(
         "proxy.app:create_app",
         address=host,
         port=port,
@@ -130,10 +132,25 @@ class _WebHalf:
     def __call__(self) -> "Flask":
         from proxy.app import create_app
 
+        leave_in_order()
         when_orphaned(_end)
         # Its end is told to every process at once; the parent hears of it too and stops this one.
         outlive_the_terminal()
         return create_app(self.served)
+
+
+class _Granian(MPServer):
+    """Granian with one queue of connections for all workers, as it has it on other systems.
+
+    On Linux each of its workers would have a queue of its own, and what waits in that when the
+    worker ends is lost.
+    """
+
+    def _init_shared_socket(self) -> None:
+        held = SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()
+        self._shd = held  # type: ignore[assignment]
+        self._sso = socket.socket(fileno=held.get_fd())
+        self._sso.set_inheritable(True)
 
 
 def check_free(host: str, port: int) -> None:

@@ -10,10 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import requests
 
 from proxy import shops
+from proxy.carts.cart import Cart
 from proxy.carts.described import mistakes as judge
 from proxy.errors import Misconfigured
 from proxy.sandbox.faults import Hang
@@ -45,12 +47,11 @@ class Stall:
     def page(self, url: str, cart_id: str) -> Page:
         return Page(url, self.shop(url).token(cart_id))
 
-    def sign(self, shop: str) -> str:
+    def sign(self, shop: str, cart_id: str = "c-1", cart: Any = None) -> str:
         """Return a token of *shop* under the keys of this one."""
-        key = f"the-token-key-of-{self.name}"
-        return Tokens([key], shop=shop, max_age=timedelta(hours=1)).sign(
-            Session(shop=shop, cart_id="c-1")
-        )
+        tokens = Tokens([f"the-token-key-of-{self.name}"], shop=shop, max_age=timedelta(hours=1))
+        known = None if cart is None else msgspec.convert(cart, Cart, strict=False)
+        return tokens.sign(Session(shop=shop, cart_id=cart_id, cart=known))
 
     def totals(self, cart_id: str) -> list[Any]:
         """Return the totals that Klaviyo counted for *cart_id* in this shop's account."""

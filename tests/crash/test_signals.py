@@ -1,9 +1,11 @@
 """Told to stop: every request is answered in full or not at all, and what was promised arrives."""
 
 import os
+import pty
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -218,11 +220,9 @@ def all_of_the_terminal(number: signal.Signals) -> Callable[[int], None]:
     [
         alone(signal.SIGTERM, times=2),
         alone(signal.SIGINT),
-        alone(signal.SIGHUP),
         all_of_the_terminal(signal.SIGINT),
-        all_of_the_terminal(signal.SIGHUP),
     ],
-    ids=["SIGTERM-twice", "SIGINT", "SIGHUP", "Ctrl-C", "hang-up"],
+    ids=["SIGTERM-twice", "SIGINT", "Ctrl-C"],
 )
 def test_it_stops_in_order_within_ten_seconds(
     proxy: Proxy, klaviyo: Klaviyo, tell: Callable[[int], None]
@@ -237,6 +237,57 @@ def test_it_stops_in_order_within_ten_seconds(
     assert talkers.torn == []
     proxy.start()
     until(lambda: not talkers.reckoning(klaviyo).lost)
+
+
+class ProxyInTerminal(Proxy):
+    """A proxy in a terminal of its own, which can hang up."""
+
+    def start(self) -> None:
+        self._terminal, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            ("setsid", "--ctty", *self._command),
+            env=self._env,
+            stdin=theirs,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        os.close(theirs)
+        self._wait_until_up(self._process)
+
+    def hang_up(self) -> None:
+        os.close(self._terminal)
+
+
+def test_when_its_terminal_hangs_up_it_stops_in_order_within_ten_seconds(
+    klaviyo: Klaviyo, store: Path
+) -> None:
+    env = environment(store, klaviyo.url, CARTS="signed")
+    with hang_ups(signal.SIG_DFL), ProxyInTerminal(env) as proxy:
+        with Talkers(proxy.port, count=4) as talkers:
+            talkers.wait_for_more(5)
+
+            proxy.hang_up()
+
+            status = proxy.wait(TEN_SECONDS)
+        assert status == 0
+        assert talkers.torn == []
+        proxy.start()
+        until(lambda: not talkers.reckoning(klaviyo).lost)
+        proxy.hang_up()
+        proxy.wait(TEN_SECONDS)
+
+
+def test_in_a_terminal_that_is_still_there_a_hang_up_says_to_read_the_settings_again(
+    klaviyo: Klaviyo, store: Path
+) -> None:
+    env = environment(store, klaviyo.url, CARTS="signed")
+    with hang_ups(signal.SIG_DFL), ProxyInTerminal(env) as proxy:
+        os.kill(proxy.pid, signal.SIGHUP)
+
+        until(lambda: "the settings were read again: shop shop" in proxy.log)
+        until(proxy.is_up)
+        proxy.hang_up()
+        assert proxy.wait(2 * TEN_SECONDS) == 0
 
 
 def web_workers(proxy: Proxy) -> list[psutil.Process]:
