@@ -26,6 +26,8 @@ from proxy.tallies import Count, What
 logger = logging.getLogger(__name__)
 
 _TICK = timedelta(milliseconds=100)
+_QUIET_TICK = timedelta(milliseconds=500)
+_QUIET_SECONDS = 10.0
 _BATCH = 500
 # A long backlog must hold up neither what is due nor the end.
 _MAX_BATCHES = 10
@@ -73,7 +75,7 @@ class Sender:
         self._took: list[Count] = []
         self._marks = book.marks()
         self._standing = self._written = book.standing(account.shop)
-        self._pruned_at = time.monotonic()
+        self._pruned_at = self._stirred_at = time.monotonic()
         self._unread_since: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -103,9 +105,14 @@ class Sender:
         until = self._take_in()
         self._book.bring_back(self._account.shop, self._now())
         self._take_up(until)
-        self._hear(_TICK)
+        self._hear(self._tick())
         self._send()
         self._prune()
+
+    def _tick(self) -> timedelta:
+        """Return how long to wait for news: where nothing happens, nobody looks that often."""
+        is_quiet = not self._in_hand and time.monotonic() - self._stirred_at > _QUIET_SECONDS
+        return _QUIET_TICK if is_quiet else _TICK
 
     def _finish(self) -> None:
         until = time.monotonic() + _FINISH_SECONDS
@@ -130,6 +137,7 @@ class Sender:
         for _ in range(_MAX_BATCHES):
             received = self._inboxes.after(self._marks, _BATCH)
             if received:
+                self._stirred_at = time.monotonic()
                 self._book.take_in(received, self._account.rules)
                 self._marks = self._book.marks()
             if len(received) < _BATCH:

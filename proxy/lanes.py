@@ -13,18 +13,21 @@ class Lanes(Generic[R]):
     """*count* daemon threads that do work and put what came out into *results*.
 
     Daemons, unlike an executor's threads: one that waits for Klaviyo must not hold up the end.
-    The work may not raise.
+    They begin with the first work: of many shops few have something to do. The work may not raise.
     """
 
     def __init__(self, count: int, results: SimpleQueue[R]) -> None:
         self._count = count
         self._work: SimpleQueue[Callable[[], R] | None] = SimpleQueue()
         self._results = results
-        for _ in range(count):
-            threading.Thread(target=self._run, daemon=True).start()
+        self._begun = False
 
     def do(self, work: Callable[[], R]) -> None:
-        """Do *work* on a lane that is free."""
+        """Do *work* on a lane that is free; all works come from one thread."""
+        if not self._begun:
+            self._begun = True
+            for _ in range(self._count):
+                threading.Thread(target=self._run, daemon=True).start()
         self._work.put(work)
 
     def close(self) -> None:

@@ -29,5 +29,15 @@ def test_lanes_that_are_closed_leave_no_thread_behind() -> None:
 
     lanes.close()
 
-    until(lambda: threading.active_count() == before)
+    until(lambda: threading.active_count() <= before)
     assert gathered(results, timedelta(0)) == [7]
+
+
+def test_lanes_that_have_nothing_to_do_are_no_threads() -> None:
+    before = threading.active_count()
+    results: SimpleQueue[int] = SimpleQueue()
+
+    lanes: Lanes[int] = Lanes(5, results)
+
+    assert threading.active_count() <= before
+    lanes.close()
