@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -469,6 +470,26 @@ def test_the_environment_may_name_the_one_shop_of_the_file(tmp_path: Path) -> No
     (only,) = shops.read(KEYS | said, need=WEB + SENDER)
 
     assert only.shop == "coffee"
+
+
+DOCS = Path(__file__).parents[1] / "docs" / "many-shops.md"
+
+
+def test_the_example_of_the_documentation_is_understood(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.S)
+    for name in re.findall(r"/etc/checkout-proxy/(.*)\"", example):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "shops.toml").write_text(example.replace("/etc/checkout-proxy", f"{tmp_path}"))
+    secrets = {name: name for name in re.findall(r"_env = \"(.*)\"", example)}
+
+    tea, coffee = shops.read(
+        {"CHECKOUT_PROXY_CONFIG": f"{tmp_path}/shops.toml", **secrets},
+        need=WEB + SENDER,
+        judge=judge,
+    )
+
+    assert (tea.shop, tea.klaviyo_key, tea.consent) == ("tea", "tea-klaviyo-key", "required")
+    assert (coffee.carts, coffee.carts_key) == ("vendure", "COFFEE_VENDURE_KEY")
 
 
 # -- the command line --------------------------------------------------------------------
