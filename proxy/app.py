@@ -127,7 +127,9 @@ def _register(app: Flask, served: Sequence[_Shop]) -> collect.Surface:
     app.register_blueprint(collect.blueprint(page, prefix))
     app.register_blueprint(shop.blueprint([each.server for each in served]))
     inboxes = {id(each.inbox): each.inbox for each in served}
-    app.register_blueprint(health.blueprint([inbox.probe for inbox in inboxes.values()]))
+    probes = [inbox.probe for inbox in inboxes.values()]
+    stores = {each.settings.shop: shops.store(each.settings) for each in served}
+    app.register_blueprint(health.blueprint(probes, stores))
     if guests := [each.guests for each in served if each.settings.guests == "on"]:
         app.register_blueprint(guest.blueprint(guests, prefix, hosted=len(served) == 1))
     return page

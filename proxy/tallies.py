@@ -22,6 +22,7 @@ class What(StrEnum):
     REFUSED = "refused"  # requests that were refused (the problem's code)
     SESSIONS = "sessions"  # sessions that were given out (to whom)
     ACCEPT_TIME = "accept time"  # posted states, by how long it took to keep them (seconds)
+    WAITING = "waiting"  # checkouts that began to wait to be sent, or ceased to (in, out)
     SETTLED = "settled"  # checkouts that were about to be sent for the first time
     SENT = "sent"  # attempts (Klaviyo's status)
     SEND_TIME = "send time"  # requests to Klaviyo, by how long they took (seconds)
@@ -111,8 +112,20 @@ def of_step(before: Checkout | None, after: Checkout) -> Iterator[Count]:
         yield Count(What.SETTLED)
     if before is not None and after.attempts > before.attempts:
         yield Count(What.RETRIED, str(after.trouble or ""))
-    if before is None or after.status is not before.status:
+    was = None if before is None else before.status
+    if after.status is not was:
+        yield from _of_waiting(was, after.status)
         yield from _of_end(after)
+
+
+def _of_waiting(before: Status | None, after: Status) -> Iterator[Count]:
+    if after is Status.PENDING:
+        yield Count(What.WAITING, IN)
+    elif before is Status.PENDING:
+        yield Count(What.WAITING, OUT)
+
+
+IN, OUT = "in", "out"
 
 
 def _of_end(checkout: Checkout) -> Iterator[Count]:
@@ -168,5 +181,11 @@ STEPS: dict[What, tuple[float, ...]] = {
     ),
 }
 """The upper bounds of the steps that times are counted in, in seconds."""
+
+
+def names(what: What) -> tuple[str, ...]:
+    """Return the details under which a time of *what* is counted, the shortest first."""
+    return _NAMES[what]
+
 
 _NAMES = {what: (*(f"{step:g}" for step in steps), BEYOND) for what, steps in STEPS.items()}

