@@ -11,7 +11,10 @@ from pathlib import Path
 from flask import Flask, request
 from flask_cors import CORS
 
-from proxy import collect, guest, health, problems, shop, shops
+from proxy import collect, guest, health, identity, problems, shop, shops
+from proxy.admin import pages
+from proxy.admin import surface as admin
+from proxy.admin.signin import SignIn
 from proxy.carts import presets
 from proxy.counts import Counts
 from proxy.fast import Fast
@@ -103,6 +106,17 @@ class _Shop:
         )
 
     @property
+    def pages(self) -> admin.Shop:
+        return admin.Shop(
+            name=self.settings.shop,
+            store=shops.store(self.settings),
+            append=self.inbox.append,
+            address_keys=[identity.address_key(key) for key in self.settings.token_keys],
+            settle=self.settings.settle,
+            revision=self.settings.revision,
+        )
+
+    @property
     def guests(self) -> guest.Surface:
         recipe = presets.read(self.settings.carts, self.settings.described)
         return guest.Surface(
@@ -130,9 +144,22 @@ def _register(app: Flask, served: Sequence[_Shop]) -> collect.Surface:
     probes = [inbox.probe for inbox in inboxes.values()]
     stores = {each.settings.shop: shops.store(each.settings) for each in served}
     app.register_blueprint(health.blueprint(probes, stores))
+    if served[0].settings.admin_password:
+        app.register_blueprint(pages.blueprint(_operators(served)))
     if guests := [each.guests for each in served if each.settings.guests == "on"]:
         app.register_blueprint(guest.blueprint(guests, prefix, hosted=len(served) == 1))
     return page
+
+
+def _operators(served: Sequence[_Shop]) -> admin.Surface:
+    shared = served[0].settings
+    # Only with one of the keys does a session of a shop's say anything; so is it for an operator's.
+    secret = " ".join(each.settings.token_keys[-1] for each in served)
+    return admin.Surface(
+        shops={each.settings.shop: each.pages for each in served},
+        sign_in=SignIn(shared.admin_password or "", secret, _now),
+        now=_now,
+    )
 
 
 def _refused_by(served: Sequence[_Shop]) -> Callable[[str], None]:

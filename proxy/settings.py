@@ -73,6 +73,17 @@ def _header_value(text: str) -> str:
     return text
 
 
+def _password(text: str) -> str:
+    if len(text) < _SHORTEST_PASSWORD:
+        raise ValueError(
+            f"has {_SHORTEST_PASSWORD} characters at least; `openssl rand -hex 16` makes a good one"
+        )
+    return text
+
+
+_SHORTEST_PASSWORD = 12
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     has_form = re.fullmatch(r"https?://[!-~]+", text)
@@ -117,7 +128,7 @@ def _prefix(text: str) -> str:
         raise ValueError(
             "is a path such as /co: small letters, digits, dashes, no slash at its end"
         )
-    if text.split("/")[1] in ("v1", "healthz", "readyz"):
+    if text.split("/")[1] in ("v1", "admin", "healthz", "readyz", "metrics"):
         raise ValueError(f"is {text}, where the proxy has something else; /co is free")
     return text
 
@@ -313,6 +324,12 @@ class Settings:
         "on: what the page usually posts is taken before Flask's dispatch, twice as many a second; "
         "off: everything goes through Flask",
         "on",
+        shared=True,
+    )
+    admin_password: str | None = _setting(
+        _password,
+        "the password of the operator's pages under /admin; without it there are none",
+        secret=True,
         shared=True,
     )
     # What the file says of the source of totals.

@@ -1,0 +1,1 @@
+"""Admin: the operator's pages, made on the server: what flows, what is stuck and why."""

@@ -1,0 +1,78 @@
+"""Asking: what an operator wants done, written down as a fact; and whom they look for."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from flask import Blueprint, abort, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from proxy.admin.surface import Shop, Surface, checkout
+from proxy.checkouts import public_id
+from proxy.facts import Asked, CancelAsked, HurryAsked, ReplayAsked
+from proxy.identity import address_hash
+
+if TYPE_CHECKING:
+    from proxy.store.reader import Reader
+
+_AT_ONCE = 64
+_MOST_REPLAYED = 10_000
+
+_ASKED: dict[str, type[Asked]] = {
+    "hurry": HurryAsked,
+    "cancel": CancelAsked,
+    "replay": ReplayAsked,
+}
+
+
+def register(routes: Blueprint, surface: Surface) -> None:
+    """Let *routes* take what an operator asks for."""
+
+    @routes.post("/<shop>/search")
+    def search(shop: str) -> ResponseReturnValue:
+        words = request.form.get("words", "").strip()
+        with surface.shop(shop).reader() as reader:
+            return redirect(_where(surface.shops[shop], reader, words), 303)
+
+    @routes.post("/<shop>/checkouts/<path:unique_id>")
+    def ask(shop: str, unique_id: str) -> ResponseReturnValue:
+        wish = request.form.get("wish", "")
+        if wish not in _ASKED:
+            abort(400, f"What can be asked for is {', '.join(_ASKED)}.")
+        with surface.shop(shop).reader() as reader:
+            found = checkout(reader, shop, unique_id)
+        surface.shops[shop].append(_asked(_ASKED[wish], found.shop, found.cart_id, found.epoch))
+        return redirect(url_for("admin.checkout", shop=shop, unique_id=unique_id, asked=wish), 303)
+
+    @routes.post("/<shop>/dead")
+    def replay(shop: str) -> ResponseReturnValue:
+        reason = request.form.get("reason")
+        count = _replay(surface.shop(shop), reason)
+        return redirect(url_for("admin.dead", shop=shop, asked=count), 303)
+
+
+def _where(shop: Shop, reader: "Reader", words: str) -> str:
+    """Return where to find what *words* name: neither an address nor a secret is in it."""
+    if "@" in words and reader.checkout(shop.name, words) is None:
+        hashes = (address_hash(words, key) for key in shop.address_keys)
+        return url_for("admin.checkouts", shop=shop.name, address=",".join(hashes))
+    if reader.checkout(shop.name, words) is not None:
+        return url_for("admin.checkout", shop=shop.name, unique_id=words)
+    known = reader.checkouts(shop.name, words)
+    if len(known) == 1 or (known and public_id(words) != words):
+        return url_for("admin.checkout", shop=shop.name, unique_id=known[-1].unique_id)
+    return url_for("admin.checkouts", shop=shop.name, cart=public_id(words) if words else None)
+
+
+def _asked(kind: type[Asked], shop: str, cart_id: str, epoch: datetime) -> Asked:
+    return kind(id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=g.now, epoch=epoch)
+
+
+def _replay(shop: Shop, reason: str | None) -> int:
+    """Ask for dead letters to be sent again, and return for how many: not for all of a million."""
+    with shop.reader() as reader, ThreadPoolExecutor(_AT_ONCE) as threads:
+        letters = islice(reader.dead(shop.name, reason=reason), _MOST_REPLAYED)
+        asked = [_asked(ReplayAsked, shop.name, each.cart_id, each.epoch) for each in letters]
+        return len(list(threads.map(shop.append, asked)))

@@ -1,0 +1,107 @@
+"""Entrance: who comes in to the operator's pages, and how every answer of theirs is protected."""
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from proxy import assets
+from proxy.admin import shown
+from proxy.admin.surface import Surface
+from proxy.checkouts import public_id
+from proxy.errors import StoreAway, Unavailable
+
+_OPEN = ("admin.sign_in", "admin.style")
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex",
+}
+
+
+def register(routes: Blueprint, surface: Surface) -> None:
+    """Let *routes* be seen by those alone who signed in."""
+
+    @routes.before_request
+    def check() -> ResponseReturnValue | None:
+        g.now, g.shops = surface.now(), list(surface.shops)
+        g.operator = surface.sign_in.operator(request)
+        return None if request.endpoint in _OPEN else _checked()
+
+    routes.after_request(_protected)
+    _explain(routes)
+    _name_filters(routes)
+    _sign_in(routes, surface)
+
+
+def _checked() -> ResponseReturnValue | None:
+    if g.operator is None:
+        return redirect(url_for("admin.sign_in"), 303)
+    if request.method == "POST" and not g.operator.has_sent(request.form.get("csrf", "")):
+        abort(403, "This form is not of a page that you opened since you signed in.")
+    return None
+
+
+def _protected(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _explain(routes: Blueprint) -> None:
+    @routes.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> ResponseReturnValue:
+        return _problem(error.code or 500, error.name, error.description or "")
+
+    @routes.errorhandler(StoreAway)
+    @routes.errorhandler(Unavailable)
+    def away(error: Exception) -> ResponseReturnValue:
+        return _problem(503, "The store cannot be read or written just now", str(error))
+
+
+def _name_filters(routes: Blueprint) -> None:
+    for show in (shown.time, shown.span, shown.amount, shown.refusal, shown.code, public_id):
+        routes.app_template_filter(show.__name__)(show)
+
+
+def _problem(status: int, title: str, words: str) -> ResponseReturnValue:
+    return render_template("admin/problem.html", title=title, words=words), status
+
+
+def _sign_in(routes: Blueprint, surface: Surface) -> None:
+    @routes.route("/sign-in", methods=["GET", "POST"])
+    def sign_in() -> ResponseReturnValue:
+        if request.method == "GET":
+            return render_template("admin/sign-in.html")
+        if not surface.sign_in.is_open:
+            words = "Too many wrong passwords came in. Wait five minutes."
+            return render_template("admin/sign-in.html", error=words), 429
+        if not surface.sign_in.admits(request.form.get("password", "")):
+            return render_template("admin/sign-in.html", error="That is not the password."), 403
+        return surface.sign_in.begin(make_response(redirect(url_for("admin.home"), 303)))
+
+    @routes.post("/sign-out")
+    def sign_out() -> ResponseReturnValue:
+        return surface.sign_in.end(make_response(redirect(url_for("admin.sign_in"), 303)))
+
+    @routes.get("/style.css")
+    def style() -> ResponseReturnValue:
+        response = send_from_directory(assets.folder("static"), "admin.css")
+        response.headers["Cache-Control"] = "private, max-age=600"
+        return response

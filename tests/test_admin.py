@@ -1,0 +1,458 @@
+"""The operator's pages: who comes in, what they show, what they never show, what they can do."""
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import requests
+from flask import Flask, Response, request
+
+from proxy import checkouts, facts
+from proxy.admin.signin import SignIn
+from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.facts import CancelAsked, Fact, HurryAsked, ReplayAsked
+from proxy.identity import address_key
+from proxy.store.book import Book, Change
+from proxy.store.received import Received
+from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
+from tests.operator import PASSWORD, Operator
+from tests.running import Proxy
+from tests.said import JANE, NOON, order, state
+from tests.web import TOKEN_KEY, Web, served
+
+RULES = Rules(
+    settle=timedelta(seconds=30),
+    epoch=timedelta(hours=24),
+    consent=ConsentMode.OPT_OUT,
+    address_key=address_key(TOKEN_KEY),
+)
+SECRET_CART = "gid://shopify/Cart/abc?key=canary-of-a-key"
+PAGES = ("shop/", "shop/?period=hour", "shop/checkouts", "shop/dead")
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    with served(tmp_path, ADMIN_PASSWORD=PASSWORD) as web:
+        web.store.migrate()
+        yield web
+
+
+@pytest.fixture
+def book(web: Web) -> Iterator[Book]:
+    with closing(web.store.book()) as book:
+        yield book
+
+
+@pytest.fixture
+def operator(web: Web) -> Operator:
+    operator = Operator(web.url)
+    operator.sign_in()
+    return operator
+
+
+def take_in(book: Book, *said: Fact) -> None:
+    received = [
+        Received(
+            inbox="i",
+            seq=seq,
+            id=fact.id,
+            shop=fact.shop,
+            kind=facts.kind(fact),
+            cart_id=fact.cart_id,
+            received_at=fact.received_at,
+            body=facts.encode(fact),
+        )
+        for seq, fact in enumerate(said, 1)
+    ]
+    book.take_in(received, RULES)
+
+
+def die(book: Book, cart_id: str, reason: str) -> None:
+    (checkout,) = book.checkouts("shop", cart_id)
+    refuse = Change(checkout=checkout, apply=partial(checkouts.refused, reason=reason))
+    book.change("shop", [refuse], NOON)
+
+
+# -- who comes in ------------------------------------------------------------------------
+
+
+def test_without_a_password_there_are_no_pages(tmp_path: Path) -> None:
+    with served(tmp_path) as web:
+        assert web.ask("GET", "/admin/").status == 404
+        assert web.ask("GET", "/admin/sign-in").status == 404
+
+
+@pytest.mark.parametrize("path", ["", *PAGES, "shop/checkouts/c-1_1"])
+def test_who_has_not_signed_in_is_asked_to(web: Web, path: str) -> None:
+    answer = Operator(web.url).get(path)
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/sign-in")
+
+
+@pytest.mark.parametrize("path", ["shop/search", "shop/dead", "shop/checkouts/c-1_1", "sign-out"])
+def test_who_has_not_signed_in_can_do_nothing(web: Web, path: str) -> None:
+    answer = Operator(web.url).post(path, wish="replay")
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/sign-in")
+    assert web.facts() == []
+
+
+def test_the_password_opens_a_session_that_no_script_and_no_other_site_gets(web: Web) -> None:
+    answer = Operator(web.url).sign_in()
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/")
+    flags = set(answer.headers["Set-Cookie"].split("; ")[1:])
+    assert {"Secure", "HttpOnly", "SameSite=Strict", "Path=/admin"} <= flags
+
+
+def test_another_password_opens_nothing(web: Web) -> None:
+    operator = Operator(web.url)
+
+    assert operator.sign_in("another-password").status_code == 403
+    assert operator.cookie == ""
+
+
+def test_after_ten_wrong_passwords_no_more_are_heard(web: Web) -> None:
+    operator = Operator(web.url)
+    for _ in range(10):
+        operator.sign_in("another-password")
+
+    assert operator.sign_in().status_code == 429
+    assert operator.cookie == ""
+
+
+def test_after_five_minutes_passwords_are_heard_again() -> None:
+    now = NOON
+    sign_in = SignIn(PASSWORD, "secret", lambda: now)
+    for _ in range(10):
+        assert not sign_in.admits("another")
+    assert not sign_in.is_open
+
+    now += timedelta(minutes=5, seconds=1)
+
+    assert sign_in.is_open
+    assert sign_in.admits(PASSWORD)
+
+
+@pytest.mark.parametrize(("password", "secret"), [("another-password", "s"), (PASSWORD, "other")])
+def test_another_password_or_key_ends_every_session(password: str, secret: str) -> None:
+    before = SignIn(PASSWORD, "s", lambda: NOON)
+    after = SignIn(password, secret, lambda: NOON)
+    cookie = before.begin(Response()).headers["Set-Cookie"].partition(";")[0]
+
+    with Flask(__name__).test_request_context(headers={"Cookie": cookie}):
+        assert before.operator(request) is not None
+        assert after.operator(request) is None
+
+
+def test_who_signed_out_is_out(operator: Operator) -> None:
+    answer = operator.post("sign-out")
+
+    assert answer.headers["Set-Cookie"].startswith("checkout-proxy-operator=;")
+
+
+@pytest.mark.parametrize("csrf", ["", "guessed"])
+def test_a_form_of_another_site_does_nothing(web: Web, book: Book, csrf: str) -> None:
+    operator = Operator(web.url)
+    operator.sign_in()
+    take_in(book, state(0, email=JANE))
+    (checkout,) = book.checkouts("shop", "c-1")
+
+    answer = operator.post(f"shop/checkouts/{checkout.unique_id}", csrf=csrf, wish="cancel")
+
+    assert answer.status_code == 403
+    assert web.facts() == []
+
+
+def test_a_form_of_another_session_does_nothing(web: Web, operator: Operator) -> None:
+    other = Operator(web.url)
+    other.sign_in()
+
+    assert operator.post("shop/dead", csrf=other.csrf).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["sign-in", *PAGES, "shop/nothing-here", "style.css"])
+def test_every_page_is_kept_to_itself(operator: Operator, path: str) -> None:
+    headers = operator.get(path).headers
+
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert path == "style.css" or headers["Cache-Control"] == "no-store"
+
+
+def test_the_browsers_surface_sets_no_cookie(web: Web, operator: Operator) -> None:
+    answer = requests.get(f"{web.url}/co/checkout.js", headers={"Cookie": operator.cookie})
+
+    assert "Set-Cookie" not in answer.headers
+
+
+# -- what they show ----------------------------------------------------------------------
+
+
+def test_with_nothing_yet_every_page_says_so(operator: Operator) -> None:
+    assert "All is well. No checkout reached Klaviyo" in text(operator.page("shop/"))
+    assert "There is no such checkout." in operator.page("shop/checkouts")
+    assert "There are none." in operator.page("shop/dead")
+
+
+def text(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_dead_letters_are_told_first_and_what_to_do(operator: Operator, book: Book) -> None:
+    take_in(book, state(0, "c-1", email=JANE), state(0, "c-2", email=JANE))
+    for cart_id in ("c-1", "c-2"):
+        die(book, cart_id, "no cart was pushed (PUT /v1/carts/{cart_id}) (given up after 6 h)")
+
+    assert "2 dead letters wait for you" in text(operator.page("shop/"))
+    dead = text(operator.page("shop/dead"))
+    assert "2 × no cart was pushed" in dead
+    assert "See that it calls PUT /v1/carts" in dead
+
+
+def test_that_klaviyo_refuses_the_key_is_told_first(operator: Operator, book: Book) -> None:
+    now = datetime.now(UTC)
+    standing = book.standing("shop").after_refusal("Klaviyo answered 401", now=now)
+    book.set_standing("shop", standing)
+
+    said = text(operator.page("shop/"))
+
+    assert "Nothing is sent just now. Klaviyo answered 401." in said
+    assert "Klaviyo refuses the key" in said
+
+
+def test_what_was_refused_is_named(web: Web, operator: Operator, book: Book) -> None:
+    web.post_state('{"token": "a.b.c"}', Origin="https://shop.example")
+    web.post_state("{}", Origin="https://www.shop.example")
+    requests.put(f"{web.url}/v1/carts/c-1", json=CART, timeout=30)
+    counted = handed_in(web)
+
+    take_in(book, *counted)
+
+    page = operator.page("shop/")
+    for words in ("Tokens that match no key", "Pages of origins that are not listed"):
+        assert words in page
+    assert "Calls of /v1 without the shop's key" in page
+
+
+def handed_in(web: Web) -> list[Fact]:
+    """Return what the web half counts, once it has handed it in."""
+    deadline = datetime.now(UTC) + timedelta(seconds=20)
+    while datetime.now(UTC) < deadline:
+        with closing(web.store.inboxes()) as inboxes:
+            kept = inboxes.after({}, 1000)
+        if found := [item for item in kept if item.kind == "counted"]:
+            return [facts.decode(item.kind, item.body) for item in found]
+    raise TimeoutError
+
+
+def test_a_checkouts_page_tells_its_story_and_what_was_sent(operator: Operator, book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    (checkout,) = book.checkouts("shop", "c-1")
+    sent = Change(
+        checkout=checkout,
+        apply=partial(checkouts.delivered, at=NOON),
+        event=b'{"value":19.90,"metric":"x"}',
+    )
+    book.change("shop", [sent], NOON)
+
+    page = operator.page(f"shop/checkouts/{checkout.unique_id}")
+
+    assert "state posted pending: settling" in text(page)
+    assert '"value": 19.90' in page
+
+
+def test_a_long_list_goes_on_over_pages(operator: Operator, book: Book) -> None:
+    take_in(book, *(state(n / 100, f"c-{n}", email=JANE) for n in range(120)))
+    seen: list[str] = []
+    path = "shop/checkouts"
+    while path:
+        page = operator.page(path)
+        seen += re.findall(r">(c-\d+)</a>", page)
+        more = re.search(r'<p class="more"><a href="/admin/([^"]+)"', page)
+        path = more[1] if more else ""
+
+    assert seen == [f"c-{n}" for n in reversed(range(120))]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "shop/checkouts?after=nonsense",
+        "shop/checkouts?status=invented",
+        "shop/?period=century",
+        "shop/checkouts?address=",
+        "shop/checkouts?cart=%00",
+    ],
+)
+def test_odd_links_break_nothing(operator: Operator, path: str) -> None:
+    assert operator.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["another-shop/", "shop/checkouts/c-1_1", "shop/nothing", "shop/checkouts/%ff"]
+)
+def test_what_is_not_there_is_said_in_words(operator: Operator, path: str) -> None:
+    answer = operator.get(path)
+
+    assert answer.status_code == 404
+    assert "<h1>Not Found</h1>" in answer.text
+
+
+def test_a_store_that_no_sender_has_made_is_said_to_be_none(tmp_path: Path) -> None:
+    with served(tmp_path, ADMIN_PASSWORD=PASSWORD) as web:
+        operator = Operator(web.url)
+        operator.sign_in()
+
+        answer = operator.get("shop/")
+
+    assert answer.status_code == 503
+    assert "No sender has been at work here yet" in answer.text
+
+
+def test_what_a_shop_names_its_carts_is_not_run(operator: Operator, book: Book) -> None:
+    cart_id = "<script>alert(1)</script>\"'>"
+    take_in(book, state(0, cart_id, email=JANE))
+    die(book, cart_id, "<img src=x onerror=alert(1)>")
+    (checkout,) = book.checkouts("shop", cart_id)
+
+    for path in ("shop/checkouts", "shop/dead"):
+        assert re.search(r"<(script|img)", operator.get(path).text) is None
+    answer = operator.get(operator.search(checkout.unique_id))
+    assert answer.status_code == 200
+    assert re.search(r"<(script|img)", answer.text) is None
+
+
+# -- what is looked for ------------------------------------------------------------------
+
+
+def test_a_checkout_is_found_by_its_cart_and_by_its_event(operator: Operator, book: Book) -> None:
+    take_in(book, state(0, "c-7", email=JANE))
+    (checkout,) = book.checkouts("shop", "c-7")
+
+    for words in ("c-7", checkout.unique_id, f"  {checkout.unique_id} "):
+        assert operator.search(words) == f"shop/checkouts/{checkout.unique_id}"
+
+
+def test_an_address_finds_its_checkout_and_is_in_no_link(operator: Operator, book: Book) -> None:
+    take_in(book, state(0, "c-7", email=JANE), state(0, "c-8", email="john@shop-demo.io"))
+    take_in(book, order(1, "c-7"))
+
+    found = operator.search(JANE.upper())
+
+    assert "@" not in found
+    assert "jane" not in found.casefold()
+    page = operator.page(found)
+    assert "c-7" in page
+    assert "c-8" not in page
+
+
+def test_a_carts_secret_is_on_no_page_and_in_no_link(operator: Operator, book: Book) -> None:
+    take_in(book, state(0, SECRET_CART, email=JANE))
+
+    found = operator.search(SECRET_CART)
+    page = operator.page(found)
+    listed = operator.page("shop/checkouts")
+
+    assert "canary-of-a-key" not in found + page + listed
+    assert "settling" in page
+
+
+def test_what_is_nowhere_is_said_to_be(operator: Operator) -> None:
+    for words in ("c-99", "nobody@shop-demo.io", SECRET_CART):
+        assert "There is no such checkout." in operator.page(operator.search(words))
+
+
+def test_no_page_tells_who_a_checkout_is_about(operator: Operator, book: Book) -> None:
+    said: dict[str, Any] = {
+        "email": "canary-jane@shop-demo.io",
+        "phone_number": "+4930123456",
+        "first_name": "Canaria",
+        "last_name": "Canarini",
+        "kx": "canary-kx",
+        "ref": "canary-ref",
+        "checkout_url": "https://shop.example/c?secret=canary",
+    }
+    take_in(book, state(0, "c-1", **said), state(0, "c-2", **said))
+    die(book, "c-2", "Klaviyo answered 400")
+
+    for path in (*PAGES, *(operator.search(cart_id) for cart_id in ("c-1", "c-2"))):
+        page = operator.page(path)
+        assert re.search("canar|30123456", page, re.IGNORECASE) is None
+
+
+# -- what they can do --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wish", "kind"), [("hurry", HurryAsked), ("cancel", CancelAsked), ("replay", ReplayAsked)]
+)
+def test_a_button_writes_a_fact_down(
+    web: Web, operator: Operator, book: Book, wish: str, kind: type[Fact]
+) -> None:
+    take_in(book, state(0, email=JANE))
+    (checkout,) = book.checkouts("shop", "c-1")
+
+    answer = operator.post(f"shop/checkouts/{checkout.unique_id}", wish=wish)
+
+    assert answer.headers["Location"] == f"/admin/shop/checkouts/{checkout.unique_id}?asked={wish}"
+    (fact,) = web.facts()
+    assert isinstance(fact, kind)
+    assert (fact.cart_id, msgspec.to_builtins(fact)["epoch"]) == (
+        "c-1",
+        NOON.isoformat()[:19] + "Z",
+    )
+
+
+def test_what_cannot_be_asked_for_is_refused(web: Web, operator: Operator, book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    (checkout,) = book.checkouts("shop", "c-1")
+
+    assert operator.post(f"shop/checkouts/{checkout.unique_id}", wish="x").status_code == 400
+    assert web.facts() == []
+
+
+def test_dead_letters_are_sent_again_by_their_reason_or_all(
+    web: Web, operator: Operator, book: Book
+) -> None:
+    take_in(book, *(state(0, f"c-{number}", email=JANE) for number in range(3)))
+    for number, reason in enumerate(["one", "one", "another"]):
+        die(book, f"c-{number}", reason)
+
+    operator.post("shop/dead", reason="one")
+
+    assert sorted(fact.cart_id for fact in web.facts()) == ["c-0", "c-1"]
+    assert operator.post("shop/dead").headers["Location"] == "/admin/shop/dead?asked=3"
+
+
+def test_a_checkout_is_sent_and_another_called_off_by_a_button(tmp_path: Path) -> None:
+    with judged_klaviyo() as klaviyo:
+        env = environment(tmp_path, klaviyo.url, SETTLE="3000", ADMIN_PASSWORD=PASSWORD)
+        with Proxy(env) as proxy:
+            shop, operator = Shop(proxy.url), Operator(proxy.url)
+            ledger = Ledger(tmp_path, klaviyo)
+            for cart_id in ("c-1", "c-2"):
+                shop.push(cart_id)
+                Page(proxy.url, shop.token(cart_id)).say(email=JANE)
+                ledger.wait(cart_id, Status.PENDING)
+            operator.sign_in()
+
+            operator.post(operator.search("c-1"), wish="hurry")
+            operator.post(operator.search("c-2"), wish="cancel")
+
+            ledger.wait("c-1", Status.DELIVERED)
+            ledger.wait("c-2", Status.CANCELLED)
+            page = text(operator.page(operator.search("c-1")))
+    assert len(ledger.events("c-1")) == 1
+    assert ledger.events("c-2") == []
+    assert "hurry asked" in page
+    assert "Klaviyo answered 202" in page
