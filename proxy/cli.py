@@ -9,20 +9,20 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import click
 import msgspec
 
-from proxy import shops, story
+from proxy import advice, shops, story
 from proxy.carts import shown
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef
 from proxy.checkouts import Status, public_id
 from proxy.claims import Compared
 from proxy.errors import CartError, Misconfigured, Refused, StoreAway
-from proxy.facts import ReplayAsked
+from proxy.facts import Asked, CancelAsked, HurryAsked, ReplayAsked
 from proxy.settings import SENDER, WEB, Judge, Settings, described, names
 from proxy.snippet import Snippet, consent_tools
 from proxy.standing import Standing
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from proxy.store.reader import DeadLetter
 
 logger = logging.getLogger(__name__)
+
+A = TypeVar("A", bound=Asked)
 
 
 class _Commands(click.Group):
@@ -367,19 +369,27 @@ def _say_oldest(due_at: datetime | None) -> None:
 @main.command()
 @click.argument("cart_id")
 @_of_shop
-def trace(cart_id: str, name: str | None) -> None:
-    """Tell the whole story of CART_ID: what came in, what was decided, what was tried."""
+@click.option("--event", "shows_events", is_flag=True, help="What Klaviyo took, too, as JSON.")
+def trace(cart_id: str, name: str | None, *, shows_events: bool) -> None:
+    """Tell the whole story of CART_ID: what came in, what was decided, what was tried.
+
+    An event's id, under which Klaviyo shows it, does as well.
+    """
     settings = _one(name)
     with _book(settings) as book:
-        told = story.tell(book, settings.shop, cart_id)
+        known = book.checkout(settings.shop, cart_id)
+        told = story.tell(book, settings.shop, known.cart_id if known else cart_id)
+        events = [book.event(each.shop, each.cart_id, each.epoch) for each in told.checkouts]
     if not told.lines:
         raise click.ClickException(f"nothing was received for the cart {cart_id}")
     for line in told.lines:
         click.echo(f"{_time(line.at)}  {line.what:<16}  {line.words}")
-    for checkout in told.checkouts:
+    for checkout, event in zip(told.checkouts, events, strict=True):
         click.echo()
         click.secho(checkout.unique_id, bold=True)
         click.echo(f"  {story.headline(checkout)}")
+        if shows_events and event is not None:
+            click.echo(msgspec.json.format(event, indent=2).decode())
     if any(checkout.status is Status.PENDING for checkout in told.checkouts):
         _say_if_held(told.standing)
 
@@ -402,6 +412,7 @@ def dead(name: str | None, reason: str | None) -> None:
         cart_ids = " ".join(shown[words]) + (f" and {more} more" if more else "")
         click.echo(f"{count:>6}  {words}")
         click.echo(click.wrap_text(cart_ids, 78, " " * 8, " " * 8))
+        click.echo(click.wrap_text(f"To do: {advice.about(words)}", 78, " " * 8, " " * 8))
     if not counts:
         click.echo("No dead letters.")
 
@@ -427,6 +438,41 @@ def replay(cart_id: str | None, name: str | None, reason: str | None, everything
     click.echo(f"{count} dead letter{'' if count == 1 else 's'} will be sent again.")
 
 
+@main.command()
+@click.argument("cart_id")
+@_of_shop
+def hurry(cart_id: str, name: str | None) -> None:
+    """Send what is pending of CART_ID now, and do not wait until it is due."""
+    _wish(name, cart_id, HurryAsked, (Status.PENDING,))
+    click.echo("It is to be sent now; see `checkout-proxy trace`.")
+
+
+@main.command()
+@click.argument("cart_id")
+@_of_shop
+def cancel(cart_id: str, name: str | None) -> None:
+    """Do not send CART_ID, whatever the shopper goes on to say; a later visit is another matter."""
+    _wish(name, cart_id, CancelAsked, (Status.PENDING, Status.DEAD, Status.QUARANTINED))
+    click.echo("It is not to be sent.")
+
+
+def _wish(name: str | None, cart_id: str, kind: type[Asked], statuses: Collection[Status]) -> None:
+    """Write down what is wished of a cart's last checkout, if that stands at one of *statuses*."""
+    settings = _one(name)
+    with _book(settings) as book:
+        last = book.checkouts(settings.shop, cart_id)[-1:]
+    if not last or last[0].status not in statuses:
+        stands = story.headline(last[0]) if last else "nothing was received for it"
+        raise click.ClickException(f"{cart_id} cannot be helped so: {stands}")
+    with closing(shops.store(settings).inbox()) as inbox:
+        inbox.append(_asked(kind, last[0].shop, cart_id, last[0].epoch))
+
+
+def _asked(kind: type[A], shop: str, cart_id: str, epoch: datetime) -> A:
+    at = datetime.now(UTC)
+    return kind(id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=at, epoch=epoch)
+
+
 def _ask_for_replay(inbox: Inbox, asked: Iterator[ReplayAsked]) -> int:
     """Write the wishes down as facts, like everything the sender acts on; return how many."""
     count = 0
@@ -438,13 +484,7 @@ def _ask_for_replay(inbox: Inbox, asked: Iterator[ReplayAsked]) -> int:
 
 
 def _replay(shop: str, letter: "DeadLetter") -> ReplayAsked:
-    return ReplayAsked(
-        id=uuid4().hex,
-        shop=shop,
-        cart_id=letter.cart_id,
-        received_at=datetime.now(UTC),
-        epoch=letter.epoch,
-    )
+    return _asked(ReplayAsked, shop, letter.cart_id, letter.epoch)
 
 
 _AT_ONCE = 64

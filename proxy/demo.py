@@ -26,6 +26,8 @@ from proxy.story import tell
 
 _SETTLE_SECONDS = 4
 _PATIENCE_SECONDS = 60
+# Everybody may know it: the demo listens to this machine alone, and ends with all it has.
+_PASSWORD = "tea-for-operators"  # noqa: S105
 
 
 def run(port: int) -> None:
@@ -49,6 +51,7 @@ def run(port: int) -> None:
             "STORE": f"sqlite:///{folder}/store",
             "SETTLE": str(_SETTLE_SECONDS),
             "ORIGINS": f"http://127.0.0.1:{port}",
+            "ADMIN_PASSWORD": _PASSWORD,
         }
         with _proxy(environ, Path(folder) / "log") as proxy_url, closing(store.book()) as book:
             app = shop.create_shop(
@@ -58,14 +61,15 @@ def run(port: int) -> None:
                 story=partial(tell, book, "shop"),
             )
             with shop.serve(app, port=port) as url:
-                _welcome(url)
+                _welcome(url, proxy_url)
                 stop.wait()
 
 
-def _welcome(url: str) -> None:
+def _welcome(url: str, proxy_url: str) -> None:
     click.echo("\nThe demo shop is open:\n")
     click.secho(f"    {url}\n", bold=True)
     click.echo("Put some tea into the cart, go to the checkout and type an e-mail address.")
+    click.echo(f"What its operator sees: {proxy_url}/admin/ (the password is {_PASSWORD}).")
     click.echo("Everything stays on this machine. Ctrl-C closes the shop.")
 
 

@@ -76,7 +76,7 @@ def _explain(routes: Blueprint) -> None:
 
 
 def _name_filters(routes: Blueprint) -> None:
-    for show in (shown.time, shown.span, shown.amount, shown.refusal, shown.code, public_id):
+    for show in (shown.time, shown.span, shown.amount, shown.code, public_id):
         routes.app_template_filter(show.__name__)(show)
 
 

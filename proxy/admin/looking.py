@@ -71,6 +71,9 @@ def _overview(reader: "Reader", shop: str, period: Period) -> dict[str, object]:
     return {
         "verdict": verdict(figures, standing, oldest_due, counts[Status.DEAD], g.now),
         "sending": _sending(standing),
+        "values": [(of.currency, shown.amount(of)) for of in figures.values()],
+        "claims": [(what.capitalize(), f"{n:,}") for what, n in figures.by_detail(What.CLAIM)],
+        "refused": [(shown.refusal(code), f"{n:,}") for code, n in figures.by_detail(What.REFUSED)],
         "figures": figures,
         "period": period,
         "periods": PERIODS,
