@@ -262,6 +262,7 @@ def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> N
 
 
 @main.command()
+@_of_shop
 @click.option("--url", help="Where pages reach the proxy: https://shop.example.com")
 @click.option("--origin", "origins", multiple=True, help="Of a page that is to post, beside yours.")
 @click.option("--token", help="One that your shop's server signed, to be judged.")
@@ -275,7 +276,7 @@ def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> N
 )
 @click.option("--only", multiple=True, metavar="CHECK", help="Examine this alone.")
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
-def doctor(only: tuple[str, ...], *, as_json: bool, **asked: Any) -> None:
+def doctor(name: str | None, only: tuple[str, ...], *, as_json: bool, **asked: Any) -> None:
     """Examine the whole set-up: what is well, what is wrong, and what to do.
 
     Nothing is changed, and nothing is sent but by --send-test. The exit status is 1 where
@@ -287,14 +288,14 @@ def doctor(only: tuple[str, ...], *, as_json: bool, **asked: Any) -> None:
         words = f"{', '.join(sorted(unknown))}: there are {', '.join(examination.names())}."
         raise click.BadParameter(words, param_hint="--only")
     try:
-        examined = setup.read(os.environ, setup.Asked(**asked), _judge)
+        setups = setup.read(os.environ, setup.Asked(shop=name, **asked), _judge)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     found = []
-    for check, findings in examination.examine(examined, only):
-        found.append((check, findings))
+    for examined in examination.examine(setups, only):
+        found.append(examined)
         if not as_json:
-            click.echo("\n".join(report.section(check, findings)))
+            click.echo("\n".join(report.section(examined, of_several=len(setups) > 1)))
     click.echo(report.as_json(found) if as_json else f"\n{report.summary(found)}")
     if report.is_wrong(found):
         raise SystemExit(1)

@@ -29,7 +29,7 @@ def read(
     Where no file is named there is one shop, the environment's. Of a file's shops the environment
     may name one; then that is the only one.
     """
-    file = _file(environ)
+    file = sections(environ)
     mistakes, shops = list(file.mistakes), []
     for section in file.sections.values():
         try:
@@ -73,7 +73,8 @@ def prepare(served: Sequence[Settings]) -> None:
         store(settings).prepare()
 
 
-def _file(environ: Mapping[str, str]) -> File:
+def sections(environ: Mapping[str, str]) -> File:
+    """Return what is said of each shop that *environ* speaks of: all, or the one it names."""
     path = environ.get(variable("config"), "").strip()
     if not path:
         return File(sections={"": Section()})

@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import Any
 import adblock
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from proxy.carts.cart import Cart
+from proxy.cli import main
 from proxy.doctor import examination, mount, trial
 from proxy.doctor.examination import Check
 from proxy.doctor.finding import Finding, well
@@ -65,25 +67,51 @@ class Diagnosis:
         return [f"{f['check']}/{f['name']}" for f in self.findings if f["verdict"] == "wrong"]
 
 
-def run(environ: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def __post_init__(self) -> None:
+        said = self.stdout + self.stderr
+        assert not [canary for canary in CANARIES if canary in said]
+        assert "Traceback" not in said
+
+
+def run(environ: Mapping[str, str], *arguments: str) -> Said:
+    """Run the command in this very process, in which it costs but a moment."""
+    foreign = {name: None for name in os.environ if name.startswith("CHECKOUT_PROXY_")}
+
+    done = CliRunner().invoke(main, ["doctor", *arguments], env={**foreign, **environ})
+
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Said(status=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+
+
+def run_apart(environ: Mapping[str, str], *arguments: str) -> Said:
+    """Run it as a process, where its terminal, its clock or its user matter."""
+    command = [sys.executable, "-m", "proxy", "doctor", *arguments]
+    return said_by(command, environ)
+
+
+def said_by(command: Sequence[str], environ: Mapping[str, str]) -> Said:
     done = subprocess.run(
-        [sys.executable, "-m", "proxy", "doctor", *arguments],
-        env=ours(environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        command, env=ours(environ), capture_output=True, text=True, timeout=60, check=False
     )
-    said = done.stdout + done.stderr
-    assert not [canary for canary in CANARIES if canary in said]
-    assert "Traceback" not in said
-    return done
+    return Said(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
 def examined(environ: Mapping[str, str], *arguments: str) -> Diagnosis:
-    done = run(environ, "--json", *arguments)
+    return diagnosed(run(environ, "--json", *arguments))
+
+
+def diagnosed(done: Said) -> Diagnosis:
     said = json.loads(done.stdout)
-    diagnosis = Diagnosis(status=done.returncode, findings=said["findings"])
+    diagnosis = Diagnosis(status=done.status, findings=said["findings"])
     assert (diagnosis.status == 0) == said["well"] == (not diagnosis.wrong)
     return diagnosis
 
@@ -190,7 +218,7 @@ def test_a_key_that_everybody_may_read_is_told(environ: dict[str, str], tmp_path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--only", "nonsense"], "nonsense: there are settings, store,"),
+        (["--only", "nonsense"], "nonsense: there are settings, disk,"),
         (["--url", "shop.example.com"], "is no address such as https://shop.example.com"),
         (["--origin", "https://shop.example.com/co"], "is no address such as"),
     ],
@@ -200,7 +228,7 @@ def test_what_cannot_be_examined_is_said(
 ) -> None:
     refused = run(environ, *arguments)
 
-    assert refused.returncode == 2
+    assert refused.status == 2
     assert said in refused.stderr
 
 
@@ -208,7 +236,8 @@ def test_what_cannot_be_examined_is_said(
 
 
 def setup_of(environ: Mapping[str, str], **asked: Any) -> Setup:
-    return read(environ, Asked(**asked), lambda *_: ())
+    (setup,) = read(environ, Asked(**asked), lambda *_: ())
+    return setup
 
 
 def test_a_check_that_fails_or_hangs_hides_no_other(environ: dict[str, str]) -> None:
@@ -229,7 +258,8 @@ def test_a_check_that_fails_or_hangs_hides_no_other(environ: dict[str, str]) -> 
         Check(name="passes", run=passes),
     ]
 
-    found = dict(examination.examine(setup_of(environ), checks=checks))
+    examined = examination.examine([setup_of(environ)], checks=checks)
+    found = {each.check: each.findings for each in examined}
 
     assert [each.verdict for each in found["fails"]] == ["well", "wrong"]
     assert found["fails"][1].words == "this check itself failed: RuntimeError"
@@ -239,7 +269,7 @@ def test_a_check_that_fails_or_hangs_hides_no_other(environ: dict[str, str]) -> 
 
 
 def test_a_book_that_is_none_hides_no_other_check(environ: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "store" / "checkouts.db").mkdir(parents=True)
+    (tmp_path / "store" / "shop" / "checkouts.db").mkdir(parents=True)
 
     diagnosis = examined(environ)
 
@@ -262,6 +292,113 @@ def test_a_klaviyo_that_says_nothing_keeps_nobody_waiting(
     assert diagnosis.verdict("clock", "clock") == "skipped"
 
 
+# -- several shops -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def shops(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """Return the settings of a proxy with a shop that is well, and one with another's key."""
+    keys = {name: tmp_path / f"{name}-key" for name in ("tea", "coffee")}
+    for name, text in {"tea": KLAVIYO_KEY, "coffee": "pk_wrong"}.items():
+        keys[name].write_text(text)
+        keys[name].chmod(0o600)
+    tables = [
+        f"[shops.{name}]\nklaviyo_key_file = '{path}'\nshop_key_env = '{name}'"
+        for name, path in keys.items()
+    ]
+    (tmp_path / "shops.toml").write_text("\n".join(tables))
+    config = {"CHECKOUT_PROXY_CONFIG": f"{tmp_path}/shops.toml"}
+    return environ | config | {"tea": f"{SHOP_KEY}-tea", "coffee": f"{SHOP_KEY}-coffee"}
+
+
+def test_each_shop_is_examined_and_what_they_share_once(shops: dict[str, str]) -> None:
+    diagnosis = examined(shops)
+
+    checks = [(f["shop"], f["check"]) for f in diagnosis.findings]
+    shared = ["settings", "disk", "clock", "prefix", "site"]
+    of_each = ["store", "sender", "tokens", "carts", "klaviyo", "revision", "trial"]
+    assert list(dict.fromkeys(checks)) == [
+        *((None, check) for check in shared),
+        *(("tea", check) for check in of_each),
+        *(("coffee", check) for check in of_each),
+    ]
+    assert [(f["shop"], f["name"]) for f in diagnosis.findings if f["verdict"] == "wrong"] == [
+        ("coffee", "key")
+    ]
+    assert " of 2 shops" in diagnosis.of("settings", "settings")["words"]
+
+
+def test_a_shop_s_sections_have_its_name(shops: dict[str, str]) -> None:
+    said = run(shops, "--only", "klaviyo", "--only", "prefix")
+
+    sections = [line for line in said.stdout.splitlines() if line and not line.startswith(" ")]
+    assert sections[:3] == ["prefix", "tea: klaviyo", "coffee: klaviyo"]
+
+
+def test_one_shop_of_several_is_examined_alone(shops: dict[str, str]) -> None:
+    diagnosis = examined(shops, "--shop", "tea")
+
+    assert diagnosis.wrong == []
+    assert {f["shop"] for f in diagnosis.findings} == {None, "tea"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--shop", "milk"], "There is no shop milk: there is tea, coffee."),
+        (["--cart", "c-1"], "Which of the shops tea, coffee? Say it with --shop."),
+        (["--send-test", JANE], "Which of the shops tea, coffee? Say it with --shop."),
+    ],
+)
+def test_a_shop_that_is_not_known_is_asked_for(
+    shops: dict[str, str], arguments: list[str], said: str
+) -> None:
+    refused = run(shops, *arguments)
+
+    assert refused.status == 2
+    assert said in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "mistake", "checks"),
+    [
+        ("settle = 'soon'", "shops.tea.settle is a number", []),
+        ("revision = 2020", "shops.tea.revision is a date", ["klaviyo", "revision", "trial"]),
+        ("token_age = {}", "shops.tea.token_age is a text", ["tokens"]),
+        ("tokn_age = 5", "shops.tea.tokn_age is no setting: did you mean token_age?", []),
+        ("carts = 'http'", "shops.tea.carts is http: describe it", ["carts"]),
+        ("carts.source = 'nope'", "shops.tea.carts.source is one of", ["carts"]),
+    ],
+)
+def test_a_mistake_in_one_shop_s_table_hides_nothing_else(
+    shops: dict[str, str], table: str, mistake: str, checks: list[str]
+) -> None:
+    path = Path(shops["CHECKOUT_PROXY_CONFIG"])
+    path.write_text(path.read_text().replace("[shops.tea]", f"[shops.tea]\n{table}"))
+
+    diagnosis = examined(shops)
+
+    (told,) = [f["words"] for f in diagnosis.findings if f["check"] == "settings"]
+    hidden = [
+        (f["shop"], f["check"])
+        for f in diagnosis.findings
+        if "see the check `settings`" in f["words"]
+    ]
+    assert mistake in told
+    assert hidden == [("tea", check) for check in checks]
+
+
+def test_files_of_an_earlier_version_are_told(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "checkouts.db").touch()
+
+    diagnosis = examined(environ)
+
+    assert diagnosis.wrong == ["store/folder"]
+    assert "mkdir -m 700" in diagnosis.of("store", "folder")["words"]
+    assert "see the check `store`" in diagnosis.of("sender", "sender")["words"]
+
+
 # -- the store ---------------------------------------------------------------------------
 
 
@@ -271,7 +408,7 @@ def test_a_store_that_cannot_be_written_is_told(environ: dict[str, str]) -> None
     found = finding(environ, "store", "folder")
 
     assert found["verdict"] == "wrong"
-    assert "/proc/nope cannot be written" in found["words"]
+    assert "/proc/nope/shop cannot be written" in found["words"]
     assert "set CHECKOUT_PROXY_STORE to a folder on a disk" in found["remedy"]
 
 
@@ -280,14 +417,12 @@ def test_another_user_s_store_is_told(environ: dict[str, str], store: Store) -> 
     store.folder.parent.chmod(0o700)
     command = unprivileged(sys.executable, "-m", "proxy", "doctor", "--json")
 
-    done = subprocess.run(
-        command, env=ours(environ), capture_output=True, text=True, timeout=60, check=False
-    )
+    diagnosis = diagnosed(said_by(command, environ))
 
-    said = {(f["check"], f["name"]): f for f in json.loads(done.stdout)["findings"]}
-    assert "cannot be written: Permission denied" in said["store", "folder"]["words"]
-    assert "as the user that the proxy runs as" in said["store", "folder"]["remedy"]
-    assert said["sender", "sender"]["verdict"] == "skipped"
+    found = diagnosis.of("store", "folder")
+    assert "cannot be written: Permission denied" in found["words"]
+    assert "as the user that the proxy runs as" in found["remedy"]
+    assert diagnosis.verdict("sender", "sender") == "skipped"
 
 
 @contextmanager
@@ -305,14 +440,17 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 def test_a_full_disk_is_told(environ: dict[str, str], tmp_path: Path) -> None:
     with small_disk(tmp_path / "store"):
-        (tmp_path / "store" / "filler").write_bytes(bytes(64 * 1024))
+        (tmp_path / "store" / "shop").mkdir()
+        filler = (tmp_path / "store" / "filler").open("wb", buffering=0)
+        with filler, suppress(OSError):
+            filler.write(bytes(64 * 1024))
 
-        diagnosis = examined(environ, "--only", "store")
+        diagnosis = examined(environ, "--only", "store", "--only", "disk")
 
     found = diagnosis.of("store", "folder")
     assert "cannot be written: No space left on device" in found["words"]
     assert "Make room on that disk" in found["remedy"]
-    assert diagnosis.of("store", "space")["words"].startswith("0.0 GB are free, 0%")
+    assert diagnosis.of("disk", "space")["words"].startswith("0.0 GB are free, 0%")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be told that it is")
@@ -329,7 +467,7 @@ def test_root_is_told_whose_the_files_are(environ: dict[str, str], store: Store)
 def test_a_store_in_memory_is_told(environ: dict[str, str]) -> None:
     environ["CHECKOUT_PROXY_STORE"] = "sqlite:////dev/shm"
 
-    found = finding(environ, "store", "fsync")
+    found = finding(environ, "disk", "fsync")
 
     assert found["verdict"] == "wrong"
     assert "tmpfs is memory: what is acknowledged would not survive a power cut" in found["words"]
@@ -395,7 +533,7 @@ def test_a_database_that_is_away_is_told_without_its_password(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(f"sqlite:///{tmp_path}/store")
+    store = Store.of("shop", f"sqlite:///{tmp_path}/store")
     store.migrate()
     return store
 
@@ -457,7 +595,9 @@ def test_this_machine_s_own_clock_is_the_one_that_is_judged(
     clock = Clock(tmp_path / "clock")
     clock.set(timedelta(hours=1))
 
-    found = finding(environ | clock.environment, "clock", "clock")
+    done = run_apart(environ | clock.environment, "--json", "--only", "clock")
+
+    found = diagnosed(done).of("clock", "clock")
 
     assert found["verdict"] == "wrong"
     assert "clock is 3" in found["words"]
@@ -621,7 +761,8 @@ def test_a_token_of_another_time_is_told(
     clock.set(timedelta(hours=hours))
 
     token = signed(TOKEN_KEYS[-20:])
-    found = finding(environ | clock.environment, "tokens", "token", "--token", token)
+    asked = ("--json", "--only", "tokens", "--token", token)
+    found = diagnosed(run_apart(environ | clock.environment, *asked)).of("tokens", "token")
 
     assert words in found["words"]
     assert remedy in found["remedy"]
@@ -870,17 +1011,17 @@ def test_all_that_is_as_the_readme_says_is_well(served: Served, site: Site) -> N
     odd = [f for f in diagnosis.findings if f["verdict"] != "well"]
     assert (diagnosis.status, diagnosis.wrong) == (0, [])
     # A certificate of this hour, and what a machine of tests may be short of.
-    assert {f"{f['check']}/{f['name']}" for f in odd} <= {"site/tls", "store/space", "store/fsync"}
+    assert {f"{f['check']}/{f['name']}" for f in odd} <= {"site/tls", "disk/space", "disk/fsync"}
     assert diagnosis.of("carts", "cart")["words"].startswith("understood: 1 line, 2 pieces")
     assert diagnosis.verdict("sender", "sender") == "well"
 
 
 @behind_nginx
 def test_a_terminal_of_eighty_columns_shows_it_in_words_and_signs(site: Site) -> None:
-    said = run(site.environ, "--url", site.nginx.url, "--origin", "https://evil.example.com")
+    said = run_apart(site.environ, "--url", site.nginx.url, "--origin", "https://evil.example.com")
 
     lines = said.stdout.splitlines()
-    assert said.returncode == 1
+    assert said.status == 1
     # One long word, the path of a folder say, is not broken: it is there to be copied.
     assert max(len(line) for line in lines if " " in line.strip()) < 80
     assert [line for line in lines if line and not line.startswith(" ")] == [
@@ -896,11 +1037,9 @@ def test_a_terminal_of_eighty_columns_shows_it_in_words_and_signs(site: Site) ->
 def test_a_terminal_without_such_letters_has_others(site: Site) -> None:
     environ = site.environ | {"PYTHONIOENCODING": "ascii", "CHECKOUT_PROXY_ORIGINS": "“tea”"}
 
-    said = run(environ, "--only", "prefix", "--only", "settings")
-    as_json = run(environ, "--only", "site", "--url", site.nginx.url, "--json")
+    said = run_apart(environ, "--only", "prefix", "--only", "settings")
 
     assert "  + well     prefix: /co has no word" in said.stdout
-    assert json.loads(as_json.stdout)["findings"]
 
 
 @behind_nginx

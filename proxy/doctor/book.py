@@ -2,12 +2,16 @@
 
 import sqlite3
 
-from proxy.errors import StoreAway
-from proxy.store import Store
+from proxy.doctor.setup import Setup
+from proxy.errors import Misconfigured, StoreAway
 
 
-def closed(store: Store) -> str:
-    """Return why nothing can be read in *store*, in words; empty where it can."""
+def closed(setup: Setup) -> str:
+    """Return why nothing can be read in the shop's store, in words; empty where it can."""
+    try:
+        store = setup.store
+    except Misconfigured:
+        return "files of an earlier version lie there: see the check `store`"
     try:
         return "" if store.exists else "there is no store yet: no sender has ever been at work"
     except StoreAway as error:

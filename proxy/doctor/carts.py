@@ -22,7 +22,6 @@ from proxy.errors import (
 )
 from proxy.money import rounded
 from proxy.settings import variable
-from proxy.store import Store
 from proxy.store.book import Book
 from proxy.tokens import Session, Tokens
 
@@ -72,13 +71,11 @@ def _session(setup: Setup, token: str) -> Session:
 
 
 def _pushed(setup: Setup) -> Iterator[Finding]:
-    settings = setup.settings
-    store = Store(settings.store, settings.spool)
-    why = "not without a store: see the check `settings`" if setup.lacks("store") else ""
-    if why := why or book.closed(store):
+    why = "not without a store: see the check `settings`" if setup.lacks("store", "shop") else ""
+    if why := why or book.closed(setup):
         yield skipped("carts", f"your server pushes carts; {why}")
         return
-    with closing(store.book()) as opened:
+    with closing(setup.store.book()) as opened:
         yield from _in(opened, setup)
 
 

@@ -1,4 +1,4 @@
-"""Disk: whether a folder can be written, has room, and keeps what it says it has synced."""
+"""Disk: whether it has room, and keeps what it says it has synced; whether a folder is ours."""
 
 import errno
 import os
@@ -11,6 +11,8 @@ from tempfile import TemporaryFile
 
 from proxy.doctor import mount
 from proxy.doctor.finding import Finding, skipped, warning, well, wrong
+from proxy.doctor.setup import Setup
+from proxy.settings import variable
 
 _SYNCS = 20
 # A disk with a battery behind its cache takes some 30 us and more, with the file system's journal;
@@ -30,28 +32,50 @@ _LOST = "what is acknowledged would not survive a power cut"
 _ELSEWHERE = "a folder on a disk that syncs, such as /var/lib/checkout-proxy"
 
 
-def findings(folder: Path, setting: str) -> Iterator[Finding]:
-    """Yield how *folder* stands, which *setting* names."""
+def findings(setup: Setup) -> Iterator[Finding]:
+    """Yield how the disk stands on which all shops' facts are kept."""
+    settings = setup.settings
+    path, setting = settings.spool, variable("spool")
+    if settings.store.startswith(_SQLITE):
+        path, setting = Path(settings.store.removeprefix(_SQLITE)), variable("store")
+    there = _nearest(path)
+    yield from _space(there)
     try:
-        times = _sync_times(folder)
+        times = _sync_times(there)
+    except OSError as error:
+        words = f"{there} cannot be written: {error.strerror}"
+        yield skipped("fsync", f"{words}; see the check `store`")
+    else:
+        yield from _syncs(there, setting, median(times))
+
+
+_SQLITE = "sqlite:///"
+
+
+def _nearest(path: Path) -> Path:
+    """Return *path*, or the folder above it where it would be made."""
+    path = path.absolute()
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
+def folder(folder: Path, setting: str) -> Iterator[Finding]:
+    """Yield how a shop's *folder* stands, which lies where *setting* says."""
+    try:
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
     except FileNotFoundError:
         yield _missing(folder, setting)
-        return
     except OSError as error:
         yield _unwritable(folder, setting, error)
-        if error.errno == errno.ENOSPC:
-            yield from _space(folder)
-        return
-    yield well("folder", f"{folder.absolute()} can be written")
-    yield from _owner(folder)
-    yield from _space(folder)
-    yield from _syncs(folder, setting, median(times))
+    else:
+        yield well("folder", f"{folder.absolute()} can be written")
+        yield from _owner(folder)
 
 
 def _missing(folder: Path, setting: str) -> Finding:
-    above = next(each for each in folder.absolute().parents if os.path.lexists(each))
     try:
-        with TemporaryFile(dir=above):
+        with TemporaryFile(dir=_nearest(folder)):
             pass
     except OSError as error:
         return _unwritable(folder, setting, error)

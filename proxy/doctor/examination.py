@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Thread
 
 from proxy.doctor import (
     carts,
     clock,
     configuration,
+    disk,
     klaviyo,
     prefix,
     revision,
@@ -18,7 +19,7 @@ from proxy.doctor import (
     tokens,
     trial,
 )
-from proxy.doctor.finding import Finding, skipped, wrong
+from proxy.doctor.finding import Examined, Finding, skipped, wrong
 from proxy.doctor.setup import Setup
 
 _SECONDS = 18.0
@@ -28,28 +29,31 @@ _SECONDS = 18.0
 class Check:
     """What *run* finds, which cannot do without the settings that it *needs*.
 
-    It has so many *seconds*: a name server alone may keep one waiting for longer.
+    One that is *shared* is about what all shops have in common. It has so many *seconds*: a name
+    server alone may keep one waiting for longer.
     """
 
     name: str
     run: Callable[[Setup], Iterator[Finding]]
     needs: tuple[str, ...] = ()
+    shared: bool = False
     seconds: float = _SECONDS
 
 
 _KLAVIYO = ("klaviyo_key", "klaviyo_url", "revision")
 
 CHECKS = (
-    Check(name="settings", run=configuration.findings),
-    Check(name="store", run=store.findings, needs=("store", "spool")),
+    Check(name="settings", run=configuration.findings, shared=True),
+    Check(name="disk", run=disk.findings, needs=("store", "spool"), shared=True),
+    Check(name="clock", run=clock.findings, needs=_KLAVIYO, shared=True),
+    Check(name="prefix", run=prefix.findings, needs=("prefix",), shared=True),
+    Check(name="site", run=site.findings, needs=("prefix",), shared=True),
+    Check(name="store", run=store.findings, needs=("store", "spool", "shop")),
     Check(name="sender", run=sender.findings, needs=("store", "shop")),
     Check(name="tokens", run=tokens.findings, needs=("token_keys", "token_age", "shop")),
     Check(name="carts", run=carts.findings, needs=("carts",)),
     Check(name="klaviyo", run=klaviyo.findings, needs=_KLAVIYO),
     Check(name="revision", run=revision.findings, needs=("klaviyo_url", "revision")),
-    Check(name="clock", run=clock.findings, needs=_KLAVIYO),
-    Check(name="prefix", run=prefix.findings, needs=("prefix",)),
-    Check(name="site", run=site.findings, needs=("prefix",)),
     Check(name="trial", run=trial.findings, needs=(*_KLAVIYO, "metric"), seconds=80.0),
 )
 
@@ -60,14 +64,22 @@ def names() -> list[str]:
 
 
 def examine(
-    setup: Setup, only: Collection[str] = (), checks: Sequence[Check] = CHECKS
-) -> Iterator[tuple[str, list[Finding]]]:
-    """Yield each check's name and what it found, in order; those of *only*, where it names any."""
-    runs = [_Run(check, setup) for check in checks if not only or check.name in only]
+    setups: Sequence[Setup], only: Collection[str] = (), checks: Sequence[Check] = CHECKS
+) -> Iterator[Examined]:
+    """Yield what each check found, what the shops share first; those of *only*, if it names any."""
+    wanted = [check for check in checks if not only or check.name in only]
+    runs = [_Run(check, _together(setups, check)) for check in wanted if check.shared]
+    runs += [_Run(each, setup) for setup in setups for each in wanted if not each.shared]
     for run in runs:
         run.start()
     for run in runs:
-        yield run.name, run.findings()
+        yield Examined(check=run.name, shop=run.shop, findings=run.findings())
+
+
+def _together(setups: Sequence[Setup], check: Check) -> Setup:
+    """Return a shop's set-up in which *check* finds what it needs, and the others beside it."""
+    one = next((each for each in setups if not each.lacks(*check.needs)), setups[0])
+    return replace(one, beside=tuple(each for each in setups if each is not one))
 
 
 class _Run(Thread):
@@ -77,6 +89,7 @@ class _Run(Thread):
         super().__init__(name=check.name, daemon=True)
         self._check = check
         self._setup = setup
+        self.shop = None if check.shared else setup.settings.shop
         self._found: list[Finding] = []
         self._until = time.monotonic() + check.seconds
 

@@ -26,6 +26,15 @@ class Finding:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What a *check* has found, of a *shop* or of what all shops have in common."""
+
+    check: str
+    shop: str | None
+    findings: list[Finding]
+
+
 def well(name: str, words: str) -> Finding:
     """Return that nothing is to be done."""
     return Finding(name=name, verdict=Verdict.WELL, words=words)

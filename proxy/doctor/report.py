@@ -4,16 +4,15 @@ import json
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 import msgspec
 
-from proxy.doctor.finding import Finding, Verdict
+from proxy.doctor.finding import Examined, Finding, Verdict
 
-# What each check found, by its name.
-Found = Sequence[tuple[str, list[Finding]]]
+Found = Sequence[Examined]
 
 _WIDTH = 79
 _INDENT = " " * 13
@@ -25,10 +24,11 @@ _SYMBOLS = {
 }
 
 
-def section(check: str, findings: Iterable[Finding]) -> Iterator[str]:
-    """Yield the lines about one check."""
-    yield click.style(check, bold=True)
-    for finding in findings:
+def section(examined: Examined, *, of_several: bool) -> Iterator[str]:
+    """Yield the lines about one check, which has its shop's name where it is one *of_several*."""
+    shop = f"{examined.shop}: " if of_several and examined.shop else ""
+    yield click.style(f"{shop}{examined.check}", bold=True)
+    for finding in examined.findings:
         yield from _lines(finding)
 
 
@@ -65,7 +65,7 @@ def is_wrong(found: Found) -> bool:
 
 
 def _counts(found: Found) -> Counter[Verdict]:
-    return Counter(finding.verdict for _, findings in found for finding in findings)
+    return Counter(finding.verdict for each in found for finding in each.findings)
 
 
 def summary(found: Found) -> str:
@@ -84,9 +84,11 @@ def _s(count: int) -> str:
 
 
 def as_json(found: Found) -> str:
-    """Return all findings, each with its check, and whether nothing is wrong."""
+    """Return all findings, each with its shop and its check, and whether nothing is wrong."""
     listed: list[dict[str, Any]] = [
-        {"check": check, **_members(finding)} for check, findings in found for finding in findings
+        {"shop": each.shop, "check": each.check, **_members(finding)}
+        for each in found
+        for finding in each.findings
     ]
     # Whatever a terminal or a pipe can take, it takes ASCII.
     return json.dumps({"well": not is_wrong(found), "findings": listed}, indent=2)

@@ -12,13 +12,11 @@ from proxy.store import Store
 
 def findings(setup: Setup) -> Iterator[Finding]:
     """Yield whether somebody holds the account, and how it stands with Klaviyo."""
-    settings = setup.settings
-    store = Store(settings.store, settings.spool)
-    if why := book.closed(store):
+    if why := book.closed(setup):
         yield skipped("sender", why)
         return
-    yield _at_work(store, settings.shop)
-    yield from _standing(store, settings.shop)
+    yield _at_work(setup.store, setup.settings.shop)
+    yield from _standing(setup.store, setup.settings.shop)
 
 
 def _at_work(store: Store, shop: str) -> Finding:

@@ -239,7 +239,8 @@ def _host(site: Site) -> Finding:
 
 
 def _origins(site: Site, setup: Setup) -> Iterator[Finding]:
-    listed = () if "origins" in setup.doubtful else setup.settings.origins
+    sure = [shop.settings for shop in setup.shops if "origins" not in shop.doubtful]
+    listed = [origin for settings in sure for origin in settings.origins]
     for origin in dict.fromkeys(each.rstrip("/") for each in (*listed, *setup.asked.origins)):
         if origin != site.origin:
             yield _origin(site, origin, is_listed=origin in listed)

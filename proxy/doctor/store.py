@@ -7,24 +7,27 @@ from contextlib import closing
 from proxy.doctor import disk
 from proxy.doctor.finding import Finding, Verdict, warning, well, wrong
 from proxy.doctor.setup import Setup
-from proxy.errors import StoreAway
+from proxy.errors import Misconfigured, StoreAway
 from proxy.settings import variable
 from proxy.store import Store
 
 
 def findings(setup: Setup) -> Iterator[Finding]:
     """Yield how the store stands: a folder, or a database with a spool beside it."""
-    settings = setup.settings
-    store = Store(settings.store, settings.spool)
-    if settings.store.startswith("postgresql://"):
-        yield from _in_database(store, settings.store)
+    try:
+        store = setup.store
+    except Misconfigured as error:
+        yield wrong("folder", str(error), "Move them as it says; nothing in them is lost.")
+        return
+    if setup.settings.store.startswith("postgresql://"):
+        yield from _in_database(store, setup.settings.store)
     else:
         yield from _in_folder(store)
     yield from _damaged(store)
 
 
 def _in_folder(store: Store) -> Iterator[Finding]:
-    found = list(disk.findings(store.folder, variable("store")))
+    found = list(disk.folder(store.folder, variable("store")))
     yield from found
     if found[0].verdict is not Verdict.SKIPPED:
         yield _tables(store)
@@ -35,7 +38,7 @@ def _in_database(store: Store, url: str) -> Iterator[Finding]:
     yield from found
     if found[0].verdict is Verdict.WELL:
         yield _tables(store)
-    yield from disk.findings(store.folder, variable("spool"))
+    yield from disk.folder(store.folder, variable("spool"))
 
 
 def _tables(store: Store) -> Finding:
@@ -50,7 +53,11 @@ def _tables(store: Store) -> Finding:
 
 
 def _damaged(store: Store) -> Iterator[Finding]:
-    if damaged := store.damaged:
+    try:
+        damaged = store.damaged
+    except OSError:
+        return  # That the folder cannot be read was told.
+    if damaged:
         names = ", ".join(path.name for path in damaged)
         words = f"{len(damaged)} set aside as damaged: {names}"
         yield warning("damaged", words, "See the log for what was saved of each, then delete it.")
