@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import Enum, auto
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -13,6 +13,7 @@ import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
 
+from proxy import revision as revisions
 from proxy.deadline import DeadlineAdapter
 
 # Thirty seconds in all: to connect, to agree on keys, and then to send and to read.
@@ -39,7 +40,8 @@ class Verdict(Enum):
 class Answer:
     """What Klaviyo, or the way to it, said.
 
-    ``maybe_received`` tells that Klaviyo may have taken the event although it did not say so.
+    ``maybe_received`` tells that Klaviyo may have taken the event although it did not say so,
+    ``retires_on`` when the revision that we speak is retired, where Klaviyo has said that.
     """
 
     verdict: Verdict
@@ -50,6 +52,7 @@ class Answer:
     maybe_received: bool = False
     blames_phone_number: bool = False
     budget: "Budget | None" = None
+    retires_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,7 @@ def _judged(response: requests.Response, body: bytes) -> Answer:
         "request_id": errors[0].id if errors else None,
         "reason": f"Klaviyo answered {status}{_words(errors)}",
         "budget": _budget(response),
+        "retires_on": revisions.told(response.headers.get("X-Klaviyo-Api-Retirement-Date")),
     }
     if status == 202:
         return Answer(verdict=Verdict.DELIVERED, **told)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -115,6 +115,14 @@ def test_the_wait_is_what_retry_after_says_within_reason(
     retry_after: str, wait: timedelta | None
 ) -> None:
     assert judged(answer(429, refusal(), Retry_After=retry_after)).wait == wait
+
+
+def test_klaviyo_says_when_the_revision_is_retired() -> None:
+    header = {"X-Klaviyo-Api-Retirement-Date": "2027-06-30"}
+
+    assert judged(answer(202, **header)).retires_on == date(2027, 6, 30)
+    assert judged(answer(410, refusal(), **header)).retires_on == date(2027, 6, 30)
+    assert judged(answer(202)).retires_on is None
 
 
 def test_a_refusal_is_told_in_klaviyos_words_with_its_id() -> None:

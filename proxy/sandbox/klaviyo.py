@@ -86,12 +86,13 @@ class Klaviyo:
         retires: date | None = None,
     ) -> None:
         self.url = ""
+        self.retires_on = "" if retires is None else retires.isoformat()
+        """When the revision that is asked for is retired, in Klaviyo's header."""
         self._key = key
         self._throttled = throttled
         self._scopes = frozenset(scopes)
         self._ahead = ahead
         self._lag = lag
-        self._retires = retires
         self._singles, self._bulks = throttle.single_events(), throttle.bulk_jobs()
         self._changed = threading.Condition()
         self._accepted: list[Event] = []
@@ -270,9 +271,9 @@ class Klaviyo:
         except Refused as refusal:
             response = refusal.response()
         response.headers.update(limit.headers(now))
-        if self._retires is not None:
+        if self.retires_on:
             # No page of Klaviyo's documents it; clients had better not count on it.
-            response.headers["X-Klaviyo-Api-Retirement-Date"] = self._retires.isoformat()
+            response.headers["X-Klaviyo-Api-Retirement-Date"] = self.retires_on
         return response
 
     def _answer(self, path: str) -> Response:
