@@ -145,7 +145,10 @@ def emptied(server: Postgres) -> str:
     if not server.do("SELECT 1 FROM pg_database WHERE datname = 'shared'"):
         server.do("CREATE DATABASE shared")
         Store(server.url("shared")).migrate()
-    tables = "accounts, attempts, carts, checkouts, facts, marks, sent, tallies, inbox, streams"
+    tables = (
+        "accounts, alarms, attempts, carts, checkouts, facts, marks, notices, sent, tallies, "
+        "inbox, streams"
+    )
     server.do(f"TRUNCATE {tables} RESTART IDENTITY", "shared")
     return server.url("shared")
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from itertools import chain, starmap
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from proxy import tallies
+from proxy.alarms import News, State
 from proxy.checkouts import (
     INBOXES_APART,
     LONGEST_WAIT,
@@ -23,7 +25,7 @@ from proxy.store.folding import Folding
 from proxy.store.reader import Attempt, Reader
 from proxy.store.received import Received
 from proxy.store.rows import CartKey, cart_key
-from proxy.tallies import Count, Tally
+from proxy.tallies import EVER, Count, Tally
 
 CheckoutKey = tuple[str, datetime]
 
@@ -42,6 +44,15 @@ class Change:
     attempts: tuple[Attempt, ...] = ()
     event: bytes | None = None
     """What Klaviyo took, without what is about a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """That a sender was at work at *at*, and when Klaviyo said that *revision* is retired."""
+
+    at: datetime
+    revision: str
+    retires_on: date | None = None
 
 
 class Book(Reader):
@@ -139,9 +150,90 @@ class Book(Reader):
 
     def set_standing(self, shop: str, standing: Standing) -> None:
         """Write down whether *shop*'s account may be sent to."""
-        row = {"shop": shop, **asdict(standing)}
         with self._engine.begin() as connection:
-            connection.execute(rows.replacing(schema.accounts, connection), [row])
+            _put_account(connection, {"shop": shop, **asdict(standing)})
+
+    # -- alarms --
+
+    def note(self, shop: str, seen: Seen, news: Sequence[News], *, to_tell: bool) -> None:
+        """Write down that *shop* was looked after, and what is new about alarms, in one commit.
+
+        Where it is *to_tell*, somebody is going to tell what :meth:`untold` returns. What is over
+        for a week is forgotten.
+        """
+        account = {"seen_at": seen.at, "revision": seen.revision, "retires_on": seen.retires_on}
+        with self._engine.begin() as connection:
+            _put_account(connection, {"shop": shop, **account})
+            for each in news:
+                _put_alarm(connection, shop, each, seen.at)
+            if news and to_tell:
+                notices = [_notice_row(shop, each, seen.at) for each in news]
+                connection.execute(insert(schema.notices), notices)
+            _forget_alarms(connection, shop, seen.at - _ALARMS_KEPT)
+
+    def told(self, shop: str, ids: Collection[str], now: datetime) -> None:
+        """Write down that the notices with *ids* were told."""
+        table = schema.notices
+        ours = (table.c.shop == shop) & table.c.id.in_(ids)
+        with self._engine.begin() as connection:
+            connection.execute(update(table).where(ours).values(told_at=now))
+
+    def tidy(self, shop: str, now: datetime) -> None:
+        """Remove one hour of what was counted more than eight days ago, where there is one.
+
+        What was ever counted stays.
+        """
+        bite = self._oldest_bite(shop, now - _TALLIES_KEPT)
+        if bite is not None:
+            with self._engine.begin() as connection:
+                connection.execute(delete(schema.tallies).where(bite))
+
+    def _oldest_bite(self, shop: str, before: datetime) -> Any:
+        """Return the condition for the oldest hour, where all of it is *before* that."""
+        table = schema.tallies
+        ours = (table.c.shop == shop) & (table.c.minute > EVER)
+        query = select(table.c.minute).where(ours).order_by(table.c.minute).limit(1)
+        with self._engine.connect() as connection:
+            oldest = connection.execute(query).scalar()
+        if oldest is None or oldest + _BITE > before:
+            return None
+        return ours & (table.c.minute < oldest + _BITE)
+
+
+_TALLIES_KEPT = timedelta(days=8)
+_ALARMS_KEPT = timedelta(days=7)
+_BITE = timedelta(hours=1)
+
+
+def _put_account(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Write down what *row* says of an account, and leave the rest as it is."""
+    putting = rows.replacing(schema.accounts, connection, row.keys())
+    connection.execute(putting, [{"reason": "", "stopped": False, **row}])
+
+
+def _forget_alarms(connection: Connection, shop: str, before: datetime) -> None:
+    alarms, notices = schema.alarms, schema.notices
+    for table, over_at in ((alarms, alarms.c.cleared_at), (notices, notices.c.at)):
+        connection.execute(delete(table).where(table.c.shop == shop, over_at < before))
+
+
+def _put_alarm(connection: Connection, shop: str, news: News, now: datetime) -> None:
+    table, alarm = schema.alarms, news.alarm
+    stands = (table.c.shop == shop) & (table.c.name == alarm.name) & table.c.cleared_at.is_(None)
+    if news.state is State.CLEARED:
+        connection.execute(update(table).where(stands).values(cleared_at=now))
+        return
+    said = {"words": alarm.words, "remedy": alarm.remedy, "grade": alarm.grade, "said_at": now}
+    if not connection.execute(update(table).where(stands).values(said)).rowcount:
+        row = {"shop": shop, "name": alarm.name, "raised_at": now, **said}
+        connection.execute(insert(table), [row])
+
+
+def _notice_row(shop: str, news: News, now: datetime) -> dict[str, Any]:
+    alarm = news.alarm
+    said = {"words": alarm.words, "remedy": alarm.remedy}
+    about = {"shop": shop, "name": alarm.name, "state": news.state, "at": now}
+    return {"id": uuid4().hex, **about, **said}
 
 
 def _pending(connection: Connection, shop: str, which: Any, limit: int) -> list[CheckoutKey]:

@@ -1,19 +1,20 @@
 """Reader: what the book says, to be read by anybody, while the sender goes on writing it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, Row, Select, func, select, tuple_
+from sqlalchemy import Engine, Row, Select, false, func, select, tuple_
 
+from proxy.alarms import Notice, RaisedAlarm
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, Status
 from proxy.claims import Compared
 from proxy.money import Amount
 from proxy.standing import Standing
 from proxy.store import rows, schema
-from proxy.tallies import Counted
+from proxy.tallies import EVER, Counted, What
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +233,98 @@ class Reader:
         )
         with self._engine.connect() as connection:
             return [Counted(*row) for row in connection.execute(query)]
+
+    # -- what the watch looks at, and what it says --
+
+    def dead_letters(self, shop: str) -> int:
+        """Return how many dead letters *shop* has."""
+        table = schema.checkouts
+        count = select(func.count()).select_from(table)
+        with self._engine.connect() as connection:
+            are_dead = (table.c.shop == shop) & (table.c.status == Status.DEAD)
+            return connection.execute(count.where(are_dead)).scalar_one()
+
+    def ever(self, shop: str, what: What) -> int:
+        """Return how many there ever were of *what*, whatever the details."""
+        table = schema.tallies
+        query = select(func.sum(table.c.many)).where(
+            table.c.shop == shop, table.c.minute == EVER, table.c.what == what
+        )
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
+    def commonest(self, shop: str, what: What, since: datetime) -> str:
+        """Return the detail that most of *what* had since the minute of *since*; or nothing."""
+        table = schema.tallies
+        minute = since.replace(second=0, microsecond=0)
+        query = (
+            select(table.c.detail)
+            .where(table.c.shop == shop, table.c.minute >= minute, table.c.what == what)
+            .group_by(table.c.detail)
+            .order_by(func.sum(table.c.many).desc(), table.c.detail)
+            .limit(1)
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar() or ""
+
+    def minutes(
+        self,
+        shop: str,
+        since: datetime,
+        whats: Iterable[tuple[What, str | None]],
+        limit: int | None = None,
+    ) -> list[datetime]:
+        """Return the minutes since *since* that have any of *whats*, the last first.
+
+        These are with one detail each, or with ``None`` for whatever detail.
+        """
+        table = schema.tallies
+        wanted: Any = false()
+        for what, detail in whats:
+            each = table.c.what == what
+            wanted |= each if detail is None else each & (table.c.detail == detail)
+        query = (
+            select(table.c.minute)
+            .where(table.c.shop == shop, table.c.minute >= since, wanted)
+            .order_by(table.c.minute.desc())
+            .limit(limit)
+            .distinct()
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def alarms(self, shop: str) -> list[RaisedAlarm]:
+        """Return the alarms that stand, and then those that were cleared in the last week."""
+        table = schema.alarms
+        columns = [table.c[field.name] for field in fields(RaisedAlarm)]
+        order = table.c.cleared_at.is_not(None), table.c.cleared_at.desc(), table.c.raised_at
+        query = select(*columns).where(table.c.shop == shop).order_by(*order)
+        with self._engine.connect() as connection:
+            return [RaisedAlarm(**row._asdict()) for row in connection.execute(query)]
+
+    def untold(self, shop: str, since: datetime) -> list[Notice]:
+        """Return what happened to alarms since *since* and was not told yet, oldest first."""
+        table = schema.notices
+        query = (
+            select(*(table.c[field.name] for field in fields(Notice)))
+            .where(table.c.shop == shop, table.c.at >= since, table.c.told_at.is_(None))
+            .order_by(table.c.seq)
+        )
+        with self._engine.connect() as connection:
+            return [Notice(**row._asdict()) for row in connection.execute(query)]
+
+    def seen_at(self, shop: str) -> datetime | None:
+        """Return when a sender last looked after *shop*: every 15 s, where one is at work."""
+        query = select(schema.accounts.c.seen_at).where(schema.accounts.c.shop == shop)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def retires_on(self, shop: str, revision: str) -> date | None:
+        """Return when Klaviyo retires *revision*, as far as it has said so."""
+        table = schema.accounts
+        query = select(table.c.retires_on).where(table.c.shop == shop, table.c.revision == revision)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
 
 
 def _listing(shop: str, wanted: Wanted) -> Select[Any]:

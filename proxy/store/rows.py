@@ -1,6 +1,6 @@
 """Rows: how checkouts and carts lie in the tables, read and written many at a time."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -176,14 +176,17 @@ def _of(statement: Any, table: Any, key: CartKey) -> Any:
     return statement.where(table.c.shop == key[0], table.c.cart_id == key[1])
 
 
-def replacing(table: Any, connection: Connection) -> Any:
-    """Return the statement that puts rows into *table*, in the place of those with the same key."""
+def replacing(table: Any, connection: Connection, names: Collection[str] = ()) -> Any:
+    """Return the statement that puts rows into *table*, in the place of those with the same key.
+
+    Where there are *names*, only the columns of those names are replaced.
+    """
     statement = _insert(table, connection)
     keys = {column.name for column in table.primary_key}
     new = {
         column.name: statement.excluded[column.name]
         for column in table.columns
-        if column.name not in keys
+        if column.name not in keys and (not names or column.name in names)
     }
     return statement.on_conflict_do_update(index_elements=list(keys), set_=new)
 

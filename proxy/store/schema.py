@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     Enum,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
+from proxy.alarms import Name, State
 from proxy.carts.cart import Cart
 from proxy.checkouts import Status, Trouble
 from proxy.claims import Compared
@@ -182,6 +184,35 @@ tallies = Table(
     PrimaryKeyConstraint("shop", "minute", "what", "detail"),
 )
 
+alarms = Table(
+    "alarms",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("name", words(Name), nullable=False),
+    Column("raised_at", Instant, nullable=False),
+    Column("said_at", Instant, nullable=False),
+    Column("grade", BigInteger, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("cleared_at", Instant),
+    PrimaryKeyConstraint("shop", "name", "raised_at"),
+)
+
+notices = Table(
+    "notices",
+    book,
+    Column("seq", _NUMBER, primary_key=True),
+    Column("id", String(32), nullable=False),
+    Column("shop", String(64), nullable=False),
+    Column("name", words(Name), nullable=False),
+    Column("state", words(State), nullable=False),
+    Column("words", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("told_at", Instant),
+    Index("notices_of_a_shop", "shop", "at"),
+)
+
 attempts = Table(
     "attempts",
     book,
@@ -205,4 +236,7 @@ accounts = Table(
     Column("reason", Text, nullable=False),
     Column("stopped", Boolean, nullable=False),
     Column("failures", Integer, nullable=False, server_default="0"),
+    Column("seen_at", Instant),
+    Column("revision", String(32)),
+    Column("retires_on", Date),
 )
