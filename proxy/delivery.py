@@ -22,6 +22,7 @@ from proxy.standing import Standing
 from proxy.store import Inboxes
 from proxy.store.book import Book, Change, CheckoutKey, checkout_key
 from proxy.tallies import Count, What
+from proxy.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +60,13 @@ class Sender:
         book: Book,
         source: CartSource,
         klaviyo: Klaviyo,
+        watch: Watch,
         now: Callable[[], datetime],
     ) -> None:
         self._account = account
         self._inboxes = inboxes
         self._book = book
+        self._watch = watch
         self._now = now
         self._results: SimpleQueue[_Result] = SimpleQueue()
         self._enricher = Enricher(account, source, now)
@@ -99,15 +102,21 @@ class Sender:
         """Let go of the threads, whatever they are at."""
         self._cart_lanes.close()
         self._outbox.close()
+        self._watch.close()
 
     def step(self) -> None:
-        """Do one round: take facts in, send what is due, write down what became of it."""
+        """Do one round: take facts in, send what is due, write down what became of it.
+
+        At its end somebody looks whether all is well.
+        """
         until = self._take_in()
         self._book.bring_back(self._account.shop, self._now())
         self._take_up(until)
         self._hear(self._tick())
         self._send()
         self._prune()
+        unread = self._unread_since is not None
+        self._watch.look(self._now(), self._standing, unread=unread)
 
     def _tick(self) -> timedelta:
         """Return how long to wait for news: where nothing happens, nobody looks that often."""
@@ -119,6 +128,7 @@ class Sender:
         while self._in_hand and time.monotonic() < until:
             self._put_back(ready.checkout for ready in self._outbox.clear())
             self._hear(_TICK)
+        self._watch.finish(self._now())
 
     # -- facts --
 
@@ -209,6 +219,7 @@ class Sender:
 
     def _hear_enriched(self, enriched: Sequence[Ready | NotReady]) -> None:
         self._enriching -= len(enriched)
+        self._watch.hear_source(enriched, self._now())
         for each in enriched:
             if isinstance(each, Ready):
                 self._outbox.put(each)
@@ -217,6 +228,7 @@ class Sender:
 
     def _hear_answer(self, posted: Posted) -> None:
         self._outbox.answered(posted)
+        self._watch.hear_answer(posted.answer)
         self._took += tallies.of_time(What.SEND_TIME, posted.took)
         now = self._now()
         if posted.must_be_parted:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -77,10 +77,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotReady:
-    """A checkout for which there is no event now, and what follows for it from that."""
+    """A checkout for which there is no event now, and what follows for it from that.
+
+    *refusal* is what the source of carts said, where it does not let us ask at all.
+    """
 
     checkout: Checkout
     apply: Apply
+    refusal: str = ""
 
 
 class Enricher:
@@ -135,7 +139,7 @@ class Enricher:
         reason, now = str(error), self._now()
         if isinstance(error, SourceRefused):
             wait = partial(checkouts.held_back, reason=reason, until=now + _REFUSED_WAIT)
-            return _found(checkout, wait)
+            return replace(_found(checkout, wait), refusal=reason)
         if not isinstance(error, CartGone | CartNotReady | SourceDown):
             return _found(checkout, partial(checkouts.refused, reason=reason))
         trouble = Trouble.CART_GONE if isinstance(error, CartGone) else Trouble.NO_CART

@@ -93,6 +93,16 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _hook(text: str) -> str:
+    # Unlike the others it may have a query: some receivers know by it whose it is.
+    parts = urlsplit(text)
+    has_form = re.fullmatch(r"https?://[!-~]+", text)
+    more = parts.fragment or parts.username or parts.password
+    if not has_form or not parts.hostname or more or not _has_port(parts):
+        raise ValueError("is an address such as https://ops.example.com/checkout-proxy")
+    return text
+
+
 def _has_port(parts: SplitResult) -> bool:
     """Tell whether the port, if there is one, can be one."""
     try:
@@ -332,6 +342,18 @@ class Settings:
         secret=True,
         shared=True,
     )
+    alarm_url: str | None = _setting(
+        _hook, "where alarms are posted, signed with a key (docs/alarms.md)", secret=True
+    )
+    alarm_key: str = _setting(
+        _header_value, "the key that signs them, which the receiver knows too", secret=True
+    )
+    flat_after: timedelta = _setting(
+        _seconds,
+        "after how many seconds without a state from a page, while carts or sessions come, there "
+        "is an alarm; 0: never",
+        "21600",
+    )
     # What the file says of the source of totals.
     described: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -354,6 +376,7 @@ class Settings:
         values["described"] = reading.described(values["carts"], values["carts_key"] or "", judge)
         if values["guests"] == "on":
             reading.check_guests(values["carts"])
+        reading.check_alarms(values["alarm_url"], values["alarm_key"])
         for name in need:
             if not _can_do_without(name, values["carts"], values["described"]):
                 reading.demand(name, values[name])
@@ -485,6 +508,13 @@ class _Reading:
                 f"{self._place('guests')} is on, and the totals come from {carts or 'push'}, where "
                 "a cart's id can be guessed or nobody can be asked about it"
             )
+
+    def check_alarms(self, url: str | None, key: str | None) -> None:
+        """Note where there is one and not the other of what it takes to tell of alarms."""
+        if url and not key:
+            self.demand("alarm_key", key)
+        if key and not url:
+            self.demand("alarm_url", url)
 
     def demand(self, name: str, value: Any) -> None:
         if value is None and name not in self._wrong:

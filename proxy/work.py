@@ -24,6 +24,8 @@ from proxy.settings import Settings
 from proxy.stopping import SENDER_STOP_SECONDS, end_by_force, on_signals
 from proxy.store import Store
 from proxy.store.book import Book
+from proxy.watch import Watch
+from proxy.webhook import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,7 @@ def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -
             book=book,
             source=carts,
             klaviyo=_klaviyo(settings),
+            watch=_watch(settings, store, book),
             now=lambda: datetime.now(UTC),
         )
         logger.info(
@@ -155,6 +158,18 @@ def _asked(settings: Settings) -> HttpCarts | SqlCarts:
         key=settings.carts_key or "",
         token_url=settings.carts_token_url or "",
         ca_file=settings.carts_ca,
+    )
+
+
+def _watch(settings: Settings, store: Store, book: Book) -> Watch:
+    url, key = settings.alarm_url, settings.alarm_key
+    return Watch(
+        settings.shop,
+        book,
+        folder=store.folder,
+        revision=settings.revision,
+        flat_after=settings.flat_after,
+        webhook=Webhook(url, key) if url and key else None,
     )
 
 

@@ -56,6 +56,7 @@ from tests.said import (
     replay,
     state,
 )
+from tests.watching import watch
 from tests.web import Web, token
 
 KEY = "pk_0123456789abcdef"
@@ -158,7 +159,13 @@ def scene(folder: Path, *, signed: bool = False) -> Iterator[Scene]:
     ):
         slow = Slow(SignedCarts() if signed else PushedCarts())
         employ = partial(
-            Sender, inboxes=inboxes, book=book, source=slow, klaviyo=client, now=clock.now
+            Sender,
+            inboxes=inboxes,
+            book=book,
+            source=slow,
+            klaviyo=client,
+            watch=watch(book, folder),
+            now=clock.now,
         )
         yield Scene(klaviyo, store, book, inbox, slow, clock, employ, employ(account(RULES)))
         klaviyo.behave()

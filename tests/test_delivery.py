@@ -5,10 +5,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.carts.pushed import PushedCarts
+from proxy.carts.source import CartSource
 from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.delivery import Sender
 from proxy.enrich import Account
@@ -22,6 +24,7 @@ from proxy.store.book import Book
 from tests import backlog
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
 from tests.said import after, order, pushed, replay, state
+from tests.watching import watch
 
 RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
 MANY = 150
@@ -91,8 +94,10 @@ class Scene:
         return self.posts("/api/event-bulk-create-jobs")
 
 
-def scene(folder: Path, stack: ExitStack) -> Scene:
-    """Return a scene that lasts as long as *stack*."""
+def scene(
+    folder: Path, stack: ExitStack, source: CartSource | None = None, **watched: Any
+) -> Scene:
+    """Return a scene that lasts as long as *stack*; the carts are *source*'s, or pushed."""
     store = Store(f"sqlite:///{folder}")
     store.migrate()
     clock = Clock()
@@ -107,7 +112,13 @@ def scene(folder: Path, stack: ExitStack) -> Scene:
 
     def employ() -> Sender:
         return Sender(
-            ACCOUNT, inboxes=inboxes, book=book, source=PushedCarts(), klaviyo=client, now=clock.now
+            ACCOUNT,
+            inboxes=inboxes,
+            book=book,
+            source=source or PushedCarts(),
+            klaviyo=client,
+            watch=watch(book, folder, **watched),
+            now=clock.now,
         )
 
     return Scene(klaviyo, book, inbox, employ, employ(), clock)

@@ -46,6 +46,7 @@ from proxy.store import Store
 from proxy.store.inbox import Inbox
 from tests.actors import KLAVIYO_KEY, until
 from tests.said import CART, DENIED, NOON
+from tests.watching import watch
 
 RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
 ACCOUNT = Account(
@@ -110,6 +111,7 @@ class Life:
             book=self.book,
             source=PushedCarts(),
             klaviyo=self._opened(client),
+            watch=watch(self.book, folder),
             now=clock.now,
         )
         self._post = self.sender._outbox.post

@@ -64,6 +64,9 @@ _DEFAULTS: dict[str, Any] = {
     "consent": "opt-out",
     "guests": "off",
     "fast": "on",
+    "alarm_url": None,
+    "alarm_key": None,
+    "flat_after": timedelta(hours=6),
 }
 
 
@@ -100,6 +103,26 @@ def test_origins_are_compared_without_the_slash_at_their_end() -> None:
     settings = read(ORIGINS="https://shop.com/, https://www.shop.com:8443,")
 
     assert settings.origins == ("https://shop.com", "https://www.shop.com:8443")
+
+
+def test_alarms_are_posted_to_an_address_and_signed_with_a_key_or_not_at_all() -> None:
+    hook = "https://ops.example.com/hook?of=shop"
+
+    assert read(ALARM_URL=hook, ALARM_KEY="canary").alarm_url == hook
+    assert mistakes(ALARM_URL=hook) == [
+        "CHECKOUT_PROXY_ALARM_KEY is not set: the key that signs them, which the receiver knows too"
+    ]
+    assert mistakes(ALARM_KEY="canary") == [
+        "CHECKOUT_PROXY_ALARM_URL is not set: where alarms are posted, signed with a key "
+        "(docs/alarms.md)"
+    ]
+
+
+@pytest.mark.parametrize("hook", ["ops.example.com", "https://", "https://u:p@x.io/", "ftp://x.io"])
+def test_what_is_no_address_of_a_receivers_is_not_told(hook: str) -> None:
+    assert mistakes(ALARM_URL=hook, ALARM_KEY="a-key") == [
+        "CHECKOUT_PROXY_ALARM_URL is an address such as https://ops.example.com/checkout-proxy"
+    ]
 
 
 # -- what cannot be done without ---------------------------------------------------------
