@@ -30,6 +30,7 @@ from proxy.store import Inbox
 from proxy.tokens import SHORTEST_KEY, Session, Tokens
 
 if TYPE_CHECKING:
+    from proxy.alarms import RaisedAlarm
     from proxy.store.book import Book
     from proxy.store.reader import DeadLetter
 
@@ -331,6 +332,7 @@ def _say_status(settings: Settings) -> None:
         for standing, count in book.counts(settings.shop).items():
             click.echo(f"{standing:<12} {count:>8}")
         _say_claims(book.claims(settings.shop))
+        _say_alarms(book.alarms(settings.shop))
         if not _say_if_held(book.standing(settings.shop)):
             _say_oldest(book.oldest_due(settings.shop))
     if damaged := shops.store(settings).damaged:
@@ -344,6 +346,15 @@ def _say_claims(claims: dict[Compared, int]) -> None:
     if sum(claims.values()) > claims[Compared.ABSENT]:
         counted = ", ".join(f"{claim} {count}" for claim, count in claims.items())
         click.echo(f"totals that pages said, beside the shop's: {counted}")
+
+
+def _say_alarms(alarms: "list[RaisedAlarm]") -> None:
+    """Say which alarms stand, and what to do."""
+    for alarm in alarms:
+        if alarm.cleared_at is None:
+            since = _time(alarm.raised_at)
+            click.secho(f"alarm since {since}: {alarm.name}: {alarm.words}", fg="red")
+            click.echo(click.wrap_text(alarm.remedy, 78, "  ", "  "))
 
 
 def _say_if_held(standing: Standing) -> bool:

@@ -14,12 +14,13 @@ import pytest
 from proxy.alarms import Name
 from proxy.checkouts import Status
 from proxy.sandbox.faults import Answer
-from tests.actors import KLAVIYO_KEY, until
+from tests.actors import KLAVIYO_KEY, Page, Shop, environment, judged_klaviyo, until
 from tests.platform import Asked
-from tests.running import NODE, ROOT
+from tests.running import NODE, ROOT, Proxy
 from tests.said import NOON, pushed, replay, state
 from tests.test_alarms import CLEARED, RAISED, Watched, die, watched_shop
-from tests.watching import KEY, is_ours
+from tests.test_cli import run
+from tests.watching import KEY, is_ours, receiver
 
 
 @pytest.fixture
@@ -167,3 +168,26 @@ def test_the_examples_tell_our_requests_from_others(
     assert not example(asked, headers, KEY, now + 301, folder)
     assert not example(asked, forged, KEY, now, folder)
     assert not example(asked, short, KEY, now, folder)
+
+
+# -- as an operator has it ---------------------------------------------------------------
+
+
+def test_a_refused_key_is_told_in_the_log_in_the_status_and_to_the_webhook(tmp_path: Path) -> None:
+    with judged_klaviyo() as klaviyo, receiver() as told:
+        klaviyo.misbehave(Answer(401), times=1_000)
+        more = {"ALARM_URL": told.url, "ALARM_KEY": KEY}
+        environ = environment(tmp_path / "store", klaviyo.url, **more)
+        with Proxy(environ) as proxy:
+            Shop(proxy.url).push("c-1")
+            Page(proxy.url, Shop(proxy.url).token("c-1")).say(email="jane@shop-demo.io")
+            until(lambda: told.posted, timeout=60)
+            status = run("status", **environ).stdout
+            log = proxy.log
+
+    assert told.told == [("key refused", "raised")]
+    assert re.search(r"^alarm since 20.*Z: key refused: Klaviyo refuses us, .* 401$", status, re.M)
+    assert "  correct CHECKOUT_PROXY_KLAVIYO_KEY (a private key" in status
+    assert log.count("shop: alarm: key refused") == 1
+    assert KEY not in log + status
+    assert told.url not in log + status
