@@ -37,7 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ledger
         ) as shop_url,
         Nginx(folder / "nginx", proxy=proxy.address, shop=shop_url[len("http://") :]) as nginx,
     ):
-        yield nginx.url, Ledger(store.folder, klaviyo)
+        yield nginx.url, Ledger(store.folder.parent, klaviyo)
 
 
 @pytest.fixture
