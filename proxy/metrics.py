@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import CollectorRegistry
 
 from proxy import tallies
+from proxy.alarms import Name
 from proxy.checkouts import Status
 from proxy.tallies import EVER, SUM, What
 
@@ -96,6 +97,8 @@ class _Found:
     oldest_due: datetime | None
     stopped: bool
     paused_until: datetime | None
+    seen_at: datetime | None
+    alarms: frozenset[str]
 
     @classmethod
     def of(cls, shop: str, reader: "Reader") -> "_Found":
@@ -110,6 +113,8 @@ class _Found:
             oldest_due=reader.oldest_due(shop),
             stopped=standing.stopped,
             paused_until=standing.paused_until,
+            seen_at=reader.seen_at(shop),
+            alarms=frozenset(a.name for a in reader.alarms(shop) if a.cleared_at is None),
         )
 
 
@@ -145,6 +150,21 @@ def _gauges(found: Sequence[_Found], now: datetime) -> Iterator[Metric]:
     yield _gauge("overdue_seconds", "Since when the oldest checkout is due", found, _overdue(now))
     yield _gauge("paused_seconds", "How long nothing is sent from now on", found, _paused(now))
     yield _gauge("stopped", "Whether Klaviyo refuses the account", found, lambda f: f.stopped)
+    yield _gauge("sender_seen_timestamp_seconds", "When a sender was last at work", found, _seen)
+    yield _alarms(found)
+
+
+def _alarms(found: Iterable[_Found]) -> Metric:
+    labels = ["shop", "alarm"]
+    family = GaugeMetricFamily(_PREFIX + "alarm", "Whether an alarm stands", labels=labels)
+    for each in found:
+        for name in Name:
+            family.add_metric([each.shop, name], name in each.alarms)
+    return family
+
+
+def _seen(found: _Found) -> float:
+    return found.seen_at.timestamp() if found.seen_at else 0
 
 
 def _gauge(

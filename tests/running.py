@@ -244,9 +244,6 @@ class Nginx(Program):
             "/etc/letsencrypt/live/shop.example.com/fullchain.pem": f"{folder}/certificate.pem",
             "/etc/letsencrypt/live/shop.example.com/privkey.pem": f"{folder}/key.pem",
             "/etc/nginx/checkout-proxy/checkout-proxy.conf;": f"{folder}/checkout-proxy.conf;",
-            "# include /etc/nginx/checkout-proxy/checkout-proxy-operators.conf;": (
-                f"include {folder}/checkout-proxy-operators.conf;"
-            ),
             "/var/www/letsencrypt": f"{folder}/letsencrypt",
             "/var/cache/nginx-checkout-proxy": f"{folder}/cache",
             "/var/log/nginx/": f"{self.logs}/",

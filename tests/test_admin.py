@@ -15,10 +15,11 @@ from flask import Flask, Response, request
 
 from proxy import checkouts, facts
 from proxy.admin.signin import SignIn
+from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.facts import CancelAsked, Fact, HurryAsked, ReplayAsked
 from proxy.identity import address_key
-from proxy.store.book import Book, Change
+from proxy.store.book import Book, Change, Seen
 from proxy.store.received import Received
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
 from tests.operator import PASSWORD, Operator
@@ -198,7 +199,9 @@ def test_the_browsers_surface_sets_no_cookie(web: Web, operator: Operator) -> No
 # -- what they show ----------------------------------------------------------------------
 
 
-def test_with_nothing_yet_every_page_says_so(operator: Operator) -> None:
+def test_with_nothing_yet_every_page_says_so(operator: Operator, book: Book) -> None:
+    assert "No sender is at work." in text(operator.page("shop/"))
+    look(book)
     assert "All is well. No checkout reached Klaviyo" in text(operator.page("shop/"))
     assert "There is no such checkout." in operator.page("shop/checkouts")
     assert "There are none." in operator.page("shop/dead")
@@ -208,12 +211,28 @@ def text(page: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
-def test_dead_letters_are_told_first_and_what_to_do(operator: Operator, book: Book) -> None:
+def look(book: Book, *raised: Alarm) -> None:
+    """Let a sender look after the account, and raise alarms."""
+    seen = Seen(at=datetime.now(UTC), revision="2026-07-15")
+    book.note(
+        "shop", seen, [News(alarm=each, state=State.RAISED) for each in raised], to_tell=False
+    )
+
+
+def test_alarms_are_told_with_what_to_do(operator: Operator, book: Book) -> None:
+    look(book, Alarm(name=Name.BACKLOG, words="for an hour", remedy="Is `the key` right?"))
+
+    said = text(operator.page("shop/"))
+
+    assert "1 alarm. backlog: see below." in said
+    assert "for an hour To do: Is the key right?" in said
+
+
+def test_dead_letters_are_told_with_what_to_do(operator: Operator, book: Book) -> None:
     take_in(book, state(0, "c-1", email=JANE), state(0, "c-2", email=JANE))
     for cart_id in ("c-1", "c-2"):
         die(book, cart_id, "no cart was pushed (PUT /v1/carts/{cart_id}) (given up after 6 h)")
 
-    assert "2 dead letters wait for you" in text(operator.page("shop/"))
     dead = text(operator.page("shop/dead"))
     assert "2 × no cart was pushed" in dead
     assert "See that it calls PUT /v1/carts" in dead
@@ -223,6 +242,7 @@ def test_that_klaviyo_refuses_the_key_is_told_first(operator: Operator, book: Bo
     now = datetime.now(UTC)
     standing = book.standing("shop").after_refusal("Klaviyo answered 401", now=now)
     book.set_standing("shop", standing)
+    look(book)
 
     said = text(operator.page("shop/"))
 

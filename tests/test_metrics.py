@@ -78,6 +78,8 @@ def test_what_happens_is_counted_across_processes(tmp_path: Path) -> None:
         assert of(found, f"{name}_count") == of(found, f"{name}_bucket", le="+Inf") >= 1
         assert of(found, f"{name}_sum") > 0
     assert of(found, "accept_seconds_count") == 3
+    assert of(found, "sender_seen_timestamp_seconds") > 0
+    assert of(found, "alarm", alarm="key refused") == 0
 
 
 def test_the_store_that_is_away_is_an_outage_and_no_zero(tmp_path: Path) -> None:

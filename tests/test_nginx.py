@@ -21,7 +21,7 @@ import requests
 from proxy import facts
 from proxy.facts import CartPushed, Fact, StatePosted
 from proxy.store import Store
-from tests import running
+from tests import operator, running
 from tests.actors import CART, SHOP_KEY, TEA, environment, until
 from tests.running import HOST, Nginx, Proxy
 
@@ -893,3 +893,30 @@ def _trickle(connection: ssl.SSLSocket, request: bytes) -> bytes:
         except OSError:
             return b""
     raise AssertionError(f"all {len(request)} bytes were taken")
+
+
+# -- the operator's pages ----------------------------------------------------------------
+
+
+def test_an_operator_signs_in_through_nginx(tmp_path: Path) -> None:
+    word, folder = operator.PASSWORD, tmp_path / "nginx"
+    env = environment(tmp_path / "store", "http://127.0.0.1:1", ADMIN_PASSWORD=word)
+    include = "include /etc/nginx/checkout-proxy/checkout-proxy-operators.conf;"
+    edits = {f"# {include}": f"include {folder}/checkout-proxy-operators.conf;"}
+    with (
+        Proxy(env, "--web-only") as proxy,
+        Nginx(folder, proxy=proxy.address, edits=edits) as nginx,
+        client_of(nginx) as client,
+    ):
+        refused = client.ask("GET", "/admin/shop/", allow_redirects=False)
+        signed_in = client.ask(
+            "POST", "/admin/sign-in", data={"password": word}, allow_redirects=False
+        )
+        cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+        page = client.ask("GET", "/admin/shop/dead", headers={"Cookie": cookie})
+        guesses = [client.ask("GET", "/admin/sign-in").status_code for _ in range(40)]
+
+    assert (refused.status_code, refused.headers["Location"]) == (303, "/admin/sign-in")
+    assert (signed_in.status_code, signed_in.headers["Location"]) == (303, "/admin/")
+    assert "No sender has been at work here yet" in page.text
+    assert 429 in guesses

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.admin.overview import PERIODS, Figures, Period, verdict
+from proxy.alarms import Alarm, Name
 from proxy.money import Amount
 from proxy.standing import Standing
 from proxy.tallies import IN, OUT, Count, Counted, Tally, What, of_time
@@ -111,23 +112,27 @@ def test_values_are_in_their_currencies_major_units() -> None:
 
 def test_what_comes_first_is_what_holds_up_most() -> None:
     stopped = Standing().after_refusal("Klaviyo answered 401", now=NOON)
-    late = NOON - timedelta(minutes=16)
+    alarm = Alarm(name=Name.DEAD_LETTERS, words="7 of them", remedy="see them")
     found = figures(HOUR, (NOON, Count(What.DELIVERED, "", 1_234)))
+    silent = NOON - timedelta(minutes=2)
 
     said = [
-        verdict(found, standing, oldest, dead, NOON).title
-        for standing, oldest, dead in (
-            (stopped, late, 1),
-            (Standing(), late, 1),
-            (Standing(), NOON, 1),
-            (Standing(), NOON, 0),
+        verdict(found, standing, alarms, seen_at, NOON)
+        for standing, alarms, seen_at in (
+            (stopped, [alarm], silent),
+            (stopped, [alarm], None),
+            (stopped, [alarm], NOON),
+            (Standing(), [alarm], NOON),
+            (Standing(), [], NOON),
         )
     ]
 
-    assert said == [
+    assert [each.title for each in said] == [
+        "No sender is at work.",
+        "No sender is at work.",
         "Nothing is sent just now.",
-        "Checkouts wait.",
-        "Some were given up.",
+        "1 alarm.",
         "All is well.",
     ]
-    assert "1,234 checkouts" in verdict(found, Standing(), None, 0, NOON).words
+    assert [each.is_well for each in said] == [False, False, False, False, True]
+    assert "1,234 checkouts" in said[-1].words

@@ -67,9 +67,13 @@ def _overview(reader: "Reader", shop: str, period: Period) -> dict[str, object]:
     counted = reader.tallied(shop, since=g.now - period.length, until=g.now + timedelta(minutes=1))
     figures = Figures(counted, period, g.now)
     counts = reader.counts(shop)
-    standing, oldest_due = reader.standing(shop), reader.oldest_due(shop)
+    standing = reader.standing(shop)
+    alarms = reader.alarms(shop)
+    standing_alarms = [alarm for alarm in alarms if alarm.cleared_at is None]
     return {
-        "verdict": verdict(figures, standing, oldest_due, counts[Status.DEAD], g.now),
+        "verdict": verdict(figures, standing, standing_alarms, reader.seen_at(shop), g.now),
+        "alarms": standing_alarms,
+        "cleared": [alarm for alarm in alarms if alarm.cleared_at is not None],
         "sending": _sending(standing),
         "values": [(of.currency, shown.amount(of)) for of in figures.values()],
         "claims": [(what.capitalize(), f"{n:,}") for what, n in figures.by_detail(What.CLAIM)],

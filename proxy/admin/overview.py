@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import accumulate
 
 from proxy import tallies
+from proxy.alarms import Alarm
 from proxy.money import Amount, minor_unit
 from proxy.standing import Standing
 from proxy.tallies import BEYOND, IN, OUT, SUM, Counted, What
@@ -46,23 +47,29 @@ class Verdict:
     words: str
 
 
-_LATE = timedelta(minutes=15)
+# The sender says every 15 s that it is at work.
+_SILENT = timedelta(minutes=1)
 
 
 def verdict(
-    figures: "Figures", standing: Standing, oldest_due: datetime | None, dead: int, now: datetime
+    figures: "Figures",
+    standing: Standing,
+    alarms: Sequence[Alarm],
+    seen_at: datetime | None,
+    now: datetime,
 ) -> Verdict:
     """Return what there is to say first."""
+    if seen_at is None or now - seen_at > _SILENT:
+        since = "" if seen_at is None else f" since {seen_at:%Y-%m-%d %H:%M:%S}"
+        words = f"None was seen{since}. What comes in is kept, and goes out once one runs."
+        return Verdict(is_well=False, title="No sender is at work.", words=words)
     if standing.waits(now):
         until = f"{standing.paused_until:%H:%M:%S}"
         words = f"{standing.reason}. It goes on at {until}, and nothing is lost meanwhile."
         return Verdict(is_well=False, title="Nothing is sent just now.", words=words)
-    if oldest_due is not None and now - oldest_due > _LATE:
-        words = f"The oldest has been due since {oldest_due:%Y-%m-%d %H:%M}. Is the sender at work?"
-        return Verdict(is_well=False, title="Checkouts wait.", words=words)
-    if dead:
-        words = f"{_many(dead, 'dead letter')} wait for you. The rest goes on."
-        return Verdict(is_well=False, title="Some were given up.", words=words)
+    if alarms:
+        words = f"{', '.join(alarm.name for alarm in alarms)}: see below."
+        return Verdict(is_well=False, title=f"{_many(len(alarms), 'alarm')}.", words=words)
     sent = figures.sum(What.DELIVERED)
     many = _many(sent, "checkout") if sent else "No checkout"
     words = f"{many} reached Klaviyo in the last {figures.period.name}, and nothing is stuck."

@@ -12,11 +12,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from proxy import checkouts, facts
+from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules
 from proxy.facts import Fact, StatePosted
 from proxy.standing import Standing
 from proxy.store import Store
-from proxy.store.book import Book, Change
+from proxy.store.book import Book, Change, Seen
 from proxy.store.received import Received
 from tests.operator import PASSWORD
 from tests.said import JANE
@@ -56,6 +57,9 @@ def _happen(store: Store, *, outage: bool) -> None:
     with closing(store.book()) as book:
         for number in range(60):
             _leave(book, number, now - timedelta(minutes=60 - number), outage=outage)
+        alarm = Alarm(name=Name.BACKLOG, words="It has been due since 12:00.", remedy="Look.")
+        news = [News(alarm=alarm, state=State.RAISED)] if outage else []
+        book.note("shop", Seen(at=now, revision="2026-07-15"), news, to_tell=False)
         if outage:
             why = "no answer from Klaviyo: no connection"
             until = now + timedelta(minutes=9)

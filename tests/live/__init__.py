@@ -26,6 +26,13 @@ _PATIENCE = 300.0
 _ONE_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
 
+def cache(name: str) -> Path:
+    """Return a folder that outlives this run, for what is fetched once on a machine."""
+    folder = _CACHE / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def node_environment(pins: Path = HERE) -> dict[str, str]:
     """Return the environment in which Node finds what the lock file in *pins* names.
 
