@@ -251,7 +251,7 @@ def _disk(signs: Signs) -> Alarm | None:
         return None
     return Alarm(
         name=Name.DISK_NEARLY_FULL,
-        words=f"the disk of the store has {signs.free / 1e9:.2f} GB free of {signs.size / 1e9:.0f}",
+        words=f"the disk of the store has {signs.free / 1e9:.3g} GB free of {signs.size / 1e9:.3g}",
         remedy="make room: where nothing can be written, pages are answered 503",
     )
 
@@ -261,9 +261,11 @@ _LEAST_PART = 0.05
 
 
 def _backlog(signs: Signs) -> Alarm | None:
+    stands = Name.BACKLOG in signs.standing
     # Who has only just begun again finds what has become due since.
-    begins = Name.BACKLOG not in signs.standing and signs.at_work < _SETTLED_IN
-    if signs.oldest_due is None or begins or signs.now - signs.oldest_due <= _OVERDUE:
+    begins = not stands and signs.at_work < _SETTLED_IN
+    overdue = _NEARLY_ON_TIME if stands else _OVERDUE
+    if signs.oldest_due is None or begins or signs.now - signs.oldest_due <= overdue:
         return None
     return Alarm(
         name=Name.BACKLOG,
@@ -274,4 +276,4 @@ def _backlog(signs: Signs) -> Alarm | None:
 
 
 _SETTLED_IN = timedelta(minutes=1)
-_OVERDUE = timedelta(minutes=15)
+_OVERDUE, _NEARLY_ON_TIME = timedelta(minutes=15), timedelta(minutes=5)

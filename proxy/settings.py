@@ -49,6 +49,17 @@ def _settle_time(text: str) -> timedelta:
     return time
 
 
+def _silence(text: str) -> timedelta:
+    silence = _seconds(text)
+    # What is counted is counted by the minute, and such a time has three parts.
+    if timedelta(0) < silence < _SHORTEST_SILENCE:
+        raise ValueError("is 0, or a number of seconds from 600 on")
+    return silence
+
+
+_SHORTEST_SILENCE = timedelta(minutes=10)
+
+
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
         raise ValueError("is 1 to 64 letters, digits, dots, dashes and underscores")
@@ -349,7 +360,7 @@ class Settings:
         _header_value, "the key that signs them, which the receiver knows too", secret=True
     )
     flat_after: timedelta = _setting(
-        _seconds,
+        _silence,
         "after how many seconds without a state from a page, while carts or sessions come, there "
         "is an alarm; 0: never",
         "21600",

@@ -272,7 +272,7 @@ def test_a_disk_that_was_full_for_a_moment_strands_no_checkout(pushing: Scene) -
     pushing.hear(pushed(0), state(1, email=JANE))
     with closing(sqlite3.connect(pushing.store.folder / "checkouts.db")) as connection:
         connection.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON accounts "
+            "CREATE TRIGGER full BEFORE INSERT ON accounts WHEN NEW.stopped "
             "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
         )
         with pytest.raises(IntegrityError, match="the disk is full"):

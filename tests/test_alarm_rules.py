@@ -138,6 +138,8 @@ def test_a_disk_is_nearly_full_under_a_gigabyte_or_a_twentieth(
         ({"oldest_due": after(-15.1)}, True),
         ({"oldest_due": after(-99), "at_work": timedelta(seconds=59)}, False),
         ({"oldest_due": after(-99), "at_work": timedelta(0), "standing": {Name.BACKLOG: 0}}, True),
+        ({"oldest_due": after(-5.1), "standing": {Name.BACKLOG: 0}}, True),
+        ({"oldest_due": after(-5), "standing": {Name.BACKLOG: 0}}, False),
         ({"oldest_due": after(5)}, False),
     ],
 )

@@ -43,6 +43,7 @@ def test_everything_but_the_keys_has_a_default() -> None:
 
 _DEFAULTS: dict[str, Any] = {
     "shop": "shop",
+    "admin_password": None,
     "token_age": timedelta(hours=24),
     "klaviyo_url": "https://a.klaviyo.com",
     "revision": "2026-07-15",
@@ -118,6 +119,14 @@ def test_alarms_are_posted_to_an_address_and_signed_with_a_key_or_not_at_all() -
     ]
 
 
+def test_a_silence_is_long_or_nobody_minds_it() -> None:
+    assert read(FLAT_AFTER="0").flat_after == timedelta(0)
+    assert read(FLAT_AFTER="600").flat_after == timedelta(minutes=10)
+    assert mistakes(FLAT_AFTER="599") == [
+        "CHECKOUT_PROXY_FLAT_AFTER is 0, or a number of seconds from 600 on"
+    ]
+
+
 @pytest.mark.parametrize("hook", ["ops.example.com", "https://", "https://u:p@x.io/", "ftp://x.io"])
 def test_what_is_no_address_of_a_receivers_is_not_told(hook: str) -> None:
     assert mistakes(ALARM_URL=hook, ALARM_KEY="a-key") == [
@@ -189,6 +198,7 @@ def test_all_mistakes_are_said_at_once() -> None:
         ("TOKEN_AGE", "inf", "is a number of seconds"),
         ("TOKEN_AGE", "9999999999", "is a number of seconds"),
         ("SHOP_KEY", "two words", "is one word of printable ASCII"),
+        ("ADMIN_PASSWORD", "eleven-char", "has 12 characters at least"),
         ("KLAVIYO_KEY", "pk_1\npk_2", "a space or a line break crept in"),
         ("KLAVIYO_KEY", "pk_é", "is one word of printable ASCII"),
         ("KLAVIYO_URL", "a.klaviyo.com", "is an address such as https://a.klaviyo.com"),

@@ -173,10 +173,14 @@ def test_the_examples_tell_our_requests_from_others(
 # -- as an operator has it ---------------------------------------------------------------
 
 
-def test_a_refused_key_is_told_in_the_log_in_the_status_and_to_the_webhook(tmp_path: Path) -> None:
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_refused_key_is_told_in_the_log_in_the_status_and_to_the_webhook(
+    url: str, tmp_path: Path
+) -> None:
     with judged_klaviyo() as klaviyo, receiver() as told:
         klaviyo.misbehave(Answer(401), times=1_000)
-        more = {"ALARM_URL": told.url, "ALARM_KEY": KEY}
+        more = {"ALARM_URL": told.url, "ALARM_KEY": KEY, "STORE": url}
+        more |= {"SPOOL": f"{tmp_path}/spool"}
         environ = environment(tmp_path / "store", klaviyo.url, **more)
         with Proxy(environ) as proxy:
             Shop(proxy.url).push("c-1")

@@ -45,6 +45,13 @@ class ProxyOnSmallDisk(Proxy):
         """A file on that disk, as it is reached from here."""
         return Path(f"/proc/{self.pid}/root{self._disk}/ballast")
 
+    def grow(self) -> None:
+        """Let the disk be of 4 GB, as long as nobody fills it."""
+        inside = ["nsenter", f"--target={self.pid}", "--mount"]
+        inside += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        resize = ["mount", "-o", "remount,size=4g", f"{self._disk}"]
+        subprocess.run([*inside, *resize], check=True, capture_output=True, timeout=30)
+
 
 def _alone_with_a_disk(disk: Path) -> list[str]:
     """Return the beginning of a command that has a small disk of its own."""
@@ -85,6 +92,22 @@ def test_a_full_disk_is_said_and_survived_and_all_that_was_acknowledged_arrives(
     assert "the sender died" not in proxy.log
     # Had these been acknowledged, they would be missed now.
     assert pages.refused - set(carts(klaviyo))
+
+
+def test_a_disk_that_is_nearly_full_is_an_alarm_until_there_is_room(
+    tmp_path: Path, klaviyo: Klaviyo
+) -> None:
+    disk = tmp_path / "disk"
+    if not can_mount(disk):
+        pytest.skip("a small disk needs root, or unshare (util-linux) with user namespaces")
+    with ProxyOnSmallDisk(environment(disk / "store", klaviyo.url), disk) as proxy:
+        until(lambda: "alarm: disk nearly full" in proxy.log)
+
+        proxy.grow()
+        until(lambda: "the alarm is over: disk nearly full" in proxy.log)
+
+    assert "alarm: disk nearly full: the disk of the store has 0.033" in proxy.log
+    assert proxy.log.count("alarm: disk nearly full") == 1
 
 
 def fill(ballast: Path) -> None:
