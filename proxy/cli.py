@@ -15,7 +15,7 @@ from uuid import uuid4
 import click
 import msgspec
 
-from proxy import advice, shops, story
+from proxy import advice, logs, shops, story
 from proxy.carts import shown
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef
@@ -86,7 +86,7 @@ def serve(bind: str, workers: int, web_only: bool) -> None:
     from proxy import server
 
     host, port = _address(bind)
-    server.log_to_stderr()
+    logs.configure()
     read = _reading(WEB) if web_only else _reading(WEB + SENDER, judge=_judge)
     server.serve(read, host=host, port=port, workers=workers, web_only=web_only)
 
@@ -126,9 +126,9 @@ def _warn_of_short_keys(served: Sequence[Settings]) -> None:
 @main.command()
 def work() -> None:
     """Run the sender alone."""
-    from proxy import server, work
+    from proxy import work
 
-    server.log_to_stderr()
+    logs.configure()
     work.work_alone(_reading(SENDER, judge=_judge))
 
 

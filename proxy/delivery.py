@@ -236,7 +236,7 @@ class Sender:
         else:
             self._unwritten += posted.changes(now)
         for line in posted.lines():
-            logger.info("%s", line)
+            logger.info("%s: %s", self._account.shop, line)
         self._standing = _standing_after(self._standing, posted.answer, now)
         if self._standing.waits(now) and self._standing != self._written:
             logger.error("%s: sending waits: %s", self._account.shop, self._standing.reason)

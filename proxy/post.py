@@ -54,10 +54,14 @@ class Posted:
         ]
 
     def lines(self) -> list[str]:
-        """Return what the log is told: no address, no key."""
-        if self.in_bulk:
-            return [f"{len(self.batch)} events in bulk: {answer.reason}" for answer in self.answers]
-        return [f"{self.batch[0].checkout.unique_id}: {a.reason}" for a in self.answers]
+        """Return what the log is told of answers that decided nothing yet: no address, no key."""
+        about = f"{len(self.batch)} events in bulk" if self.in_bulk else self._unique_id
+        told = (answer for answer in self.answers if answer.verdict is not Verdict.DELIVERED)
+        return [f"{about}: {answer.reason}" for answer in told]
+
+    @property
+    def _unique_id(self) -> str:
+        return self.batch[0].checkout.unique_id
 
     def _apply(self, ready: Ready, now: datetime) -> Apply:
         apply = _consequence(ready.checkout, self.answer, now)

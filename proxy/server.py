@@ -1,7 +1,6 @@
 """Server: the web half under granian, and the sender beside it, started and stopped as one."""
 
 import logging
-import logging.config
 import multiprocessing
 import os
 import signal
@@ -10,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from granian.constants import Interfaces
 from granian.net import SocketSpec  # type: ignore[attr-defined]
 from granian.server.mp import MPServer
 
-from proxy import shops
+from proxy import logs, shops
 from proxy.errors import Misconfigured
 from proxy.leaving import leave_in_order
 from proxy.settings import Settings
@@ -45,31 +44,6 @@ _RESTART_SECONDS = 1.0
 _OVERLAP_SECONDS = 2.0
 
 
-class _WithoutThreadsAdvice(logging.Filter):
-    """Leave out granian's advice to have fewer threads: it cannot know what they wait for."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "Python threads" not in record.getMessage()
-
-
-_LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "filters": {"advice": {"()": _WithoutThreadsAdvice}},
-    "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["advice"]}
-    },
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"alembic": {"level": "WARNING"}, "_granian": {"level": "INFO"}},
-}
-
-
-def log_to_stderr() -> None:
-    """Write what happens to standard error, a line a decision."""
-    logging.config.dictConfig(_LOGGING)
-
-
 def serve(read: shops.Read, *, host: str, port: int, workers: int, web_only: bool) -> None:
     """Serve the web half at *host*:*port*, and the sender unless *web_only*, until stopped.
 
@@ -94,7 +68,7 @@ def serve(read: shops.Read, *, host: str, port: int, workers: int, web_only: boo
         workers_kill_timeout=WORKERS_STOP_SECONDS,
         websockets=False,
         log_access=False,
-        log_dictconfig=_LOGGING,
+        log_dictconfig=logs.configuration(served[0].log),
     )
     web_half = _WebHalf(served)
     sender = None if web_only else SenderProcess(served)
@@ -226,7 +200,7 @@ def _work_beside(served: tuple[Settings, ...]) -> None:
     # Each process imports its own half alone, and is up sooner and smaller for it.
     from proxy.work import work
 
-    log_to_stderr()
+    logs.configure()
     stop = stop_on_signals()
     # As of a web worker: the parent hears of it too.
     outlive_the_terminal()

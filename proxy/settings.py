@@ -347,6 +347,12 @@ class Settings:
         "on",
         shared=True,
     )
+    log: str = _setting(
+        _one_of("console", "json"),
+        "how the log is written: lines for people, or JSON for programs",
+        "console",
+        shared=True,
+    )
     admin_password: str | None = _setting(
         _password,
         "the password of the operator's pages under /admin; without it there are none",

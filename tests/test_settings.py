@@ -44,6 +44,7 @@ def test_everything_but_the_keys_has_a_default() -> None:
 _DEFAULTS: dict[str, Any] = {
     "shop": "shop",
     "admin_password": None,
+    "log": "console",
     "token_age": timedelta(hours=24),
     "klaviyo_url": "https://a.klaviyo.com",
     "revision": "2026-07-15",

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from proxy import tallies
+from proxy import decisions, tallies
 from proxy.alarms import News, State
 from proxy.checkouts import (
     INBOXES_APART,
@@ -82,6 +82,7 @@ class Book(Reader):
             for item in received:
                 folding.take(item)
             folding.write()
+        decisions.tell(folding.steps)
 
     # -- sending --
 
@@ -141,6 +142,7 @@ class Book(Reader):
             attempts = [row for change in changes for row in _attempt_rows(change)]
             if attempts:
                 connection.execute(insert(schema.attempts), attempts)
+        decisions.tell(pairs)
         self._known.update((key, of) for key, of in after.items() if not rows.is_closed(of))
         return changed
 

@@ -35,6 +35,8 @@ class Folding:
         self._facts: list[dict[str, Any]] = []
         self._changed: dict[CartKey, Sequence[Checkout]] = {}
         self._tallies: dict[str, Tally] = {}
+        self.steps: list[tuple[Checkout | None, Checkout]] = []
+        """Each checkout that a fact was folded into: before and after."""
 
     def take(self, item: Received) -> None:
         """Fold *item* into the checkouts of its cart, unless it is known."""
@@ -85,7 +87,9 @@ class Folding:
         tally.add(item.received_at, tallies.of_fact(item.kind))
         known = {checkout.epoch: checkout for checkout in before}
         for checkout in after:
-            tally.add(item.received_at, tallies.of_step(known.get(checkout.epoch), checkout))
+            step = known.get(checkout.epoch), checkout
+            self.steps.append(step)
+            tally.add(item.received_at, tallies.of_step(*step))
 
     def _add_counts(self, item: Received) -> None:
         try:

@@ -1,0 +1,58 @@
+"""Logs: a line a decision, for people or for programs, and not a word about anybody."""
+
+import json
+from pathlib import Path
+
+from proxy.checkouts import Status
+from proxy.identity import address_hash, address_key
+from tests.actors import SHOP_KEY, TOKEN_KEYS, Ledger, Page, Shop, environment, judged_klaviyo
+from tests.running import Proxy
+
+WHO = "canary@shop-demo.io"
+HASH = address_hash(WHO, address_key(TOKEN_KEYS.split(",")[-1]))
+
+
+def journey(folder: Path, **settings: str) -> str:
+    """Return what is logged of a checkout that is sent, and of one that is ordered."""
+    with judged_klaviyo() as klaviyo, Proxy(environment(folder, klaviyo.url, **settings)) as proxy:
+        shop, ledger = Shop(proxy.url), Ledger(folder, klaviyo)
+        for cart_id in ("c-1", "c-2?key=canary-of-a-key"):
+            Page(proxy.url, shop.token(cart_id)).say(email=WHO, phone_number="+4930123456")
+            ledger.wait(cart_id, Status.PENDING)
+        shop.push("c-1")
+        shop.order("c-2?key=canary-of-a-key")
+        ledger.wait("c-1", Status.DELIVERED)
+        ledger.wait("c-2?key=canary-of-a-key", Status.CANCELLED)
+    return proxy.log
+
+
+def test_every_line_is_json_where_a_program_reads_it(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in journey(tmp_path, LOG="json").splitlines()]
+
+    assert all({"at", "level", "logger", "message"} <= line.keys() for line in lines)
+    decided = [line for line in lines if line["logger"] == "proxy.decisions"]
+    delivered, cancelled = (
+        [line for line in decided if line["status"] == status]
+        for status in ("delivered", "cancelled")
+    )
+    (sent,), (ordered,) = delivered, cancelled
+    assert (sent["shop"], sent["cart"], sent["address"]) == ("shop", "c-1", HASH)
+    assert sent["event"].startswith("c-1_")
+    assert sent["reason"] == "Klaviyo took it"
+    assert ordered["reason"] == "an order was placed for the cart"
+
+
+def test_people_read_a_line_a_decision(tmp_path: Path) -> None:
+    logged = journey(tmp_path)
+
+    (sent,) = (line for line in logged.splitlines() if "delivered" in line)
+    assert " INFO proxy.decisions: shop: c-1_" in sent
+    assert sent.endswith(f" delivered: Klaviyo took it (address {HASH})")
+
+
+def test_no_log_tells_who_or_a_secret(tmp_path: Path) -> None:
+    logged = journey(tmp_path / "console") + journey(tmp_path / "json", LOG="json")
+
+    assert "canary" not in logged
+    assert "4930123456" not in logged
+    assert SHOP_KEY not in logged
