@@ -26,10 +26,15 @@ def main() -> None:
             "CHECKOUT_PROXY_SHOP_KEY": "a-shop-key",
             "CHECKOUT_PROXY_KLAVIYO_KEY": "pk_none",
             "CHECKOUT_PROXY_STORE": f"sqlite:///{folder}/store",
+            "CHECKOUT_PROXY_ADMIN_PASSWORD": "a-password-to-try-with",
+            "CHECKOUT_PROXY_LOG": "json",
         }
         with running("serve", "--bind", f"127.0.0.1:{PORT}", **settings):
             assert get("/readyz").startswith(b'{"status":"ready"'), "it is not ready"
             assert b"checkoutProxy" in get("/co/checkout.js"), "the snippet is not in the wheel"
+            assert b"Password" in get("/admin/sign-in"), "the operator's pages are not in the wheel"
+            assert b"--ground" in get("/admin/style.css"), "their style is not in the wheel"
+            assert b"checkout_proxy_received" in get("/metrics"), "it tells Prometheus nothing"
     with running("demo", "--port", str(PORT)):
         assert b"Add to cart" in get("/"), "the demo's pages are not in the wheel"
         assert b"checkoutProxy" in get("/co/checkout.js"), "the demo has no snippet"
