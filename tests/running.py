@@ -153,17 +153,32 @@ class Program(ABC):
 _programs: list[Program] = []
 
 
+# For what has to do with several web workers.
+TWO = ("--workers", "2")
+
+
 class Proxy(Program):
     """``python -m proxy serve``, ready when entered.
 
-    *env* is all the proxy knows of CHECKOUT_PROXY_*; *options* are those of ``serve``.
+    *env* is all the proxy knows of CHECKOUT_PROXY_*; *options* are those of ``serve``. Where they
+    do not say how many, there is one web worker: each takes a second of a processor to start.
     """
 
     def __init__(self, env: Mapping[str, str], *options: str) -> None:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
-        command = (sys.executable, "-m", "proxy", "serve", "--bind", self.address, *options)
+        workers = () if "--workers" in options else ("--workers", "1")
+        command = (
+            sys.executable,
+            "-m",
+            "proxy",
+            "serve",
+            "--bind",
+            self.address,
+            *workers,
+            *options,
+        )
         super().__init__("proxy", *command, env=ours(env))
 
     def is_up(self) -> bool:

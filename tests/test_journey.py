@@ -23,7 +23,7 @@ from tests.actors import (
     judged_klaviyo,
     until,
 )
-from tests.running import Proxy
+from tests.running import TWO, Proxy
 
 PHONE = "/data/attributes/profile/data/attributes/phone_number"
 
@@ -53,7 +53,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ledge
     store = tmp_path_factory.mktemp("journey") / "store"
     with (
         judged_klaviyo() as klaviyo,
-        Proxy(environment(store, klaviyo.url, SETTLE="0.3")) as proxy,
+        Proxy(environment(store, klaviyo.url, SETTLE="0.3"), *TWO) as proxy,
     ):
         yield proxy.url, Ledger(store, klaviyo)
 

@@ -13,7 +13,7 @@ import requests
 from proxy.sandbox.klaviyo import Klaviyo
 from tests.actors import CART, Page, until
 from tests.crash.test_kill import children, is_alive
-from tests.running import Program, Proxy, ours
+from tests.running import TWO, Program, Proxy, ours
 from tests.said import JANE
 from tests.test_shops import Stall, environ, stall
 
@@ -71,7 +71,7 @@ def test_a_shop_is_added_while_fifty_requests_a_second_are_answered(tmp_path: Pa
     with (
         stall("tea", tmp_path) as tea,
         stall("coffee", tmp_path) as coffee,
-        Proxy(environ(tmp_path, tea) | SIGNED) as proxy,
+        Proxy(environ(tmp_path, tea) | SIGNED, *TWO) as proxy,
     ):
         with Shoppers(proxy, tea) as shoppers:
             shoppers.wait_for_more(25)
@@ -93,7 +93,7 @@ def test_a_shop_is_added_while_fifty_requests_a_second_are_answered(tmp_path: Pa
 def test_a_mistake_is_said_and_changes_nothing_also_for_a_worker_that_begins_later(
     tmp_path: Path,
 ) -> None:
-    with stall("tea", tmp_path) as tea, Proxy(environ(tmp_path, tea) | SIGNED) as proxy:
+    with stall("tea", tmp_path) as tea, Proxy(environ(tmp_path, tea) | SIGNED, *TWO) as proxy:
         before = children(proxy)
         config = tmp_path / "shops.toml"
         config.write_text(config.read_text() + 'consent = "maybe"\nconcent = "off"\n')
@@ -127,7 +127,7 @@ def test_a_sender_that_runs_alone_reads_them_again_as_well(tmp_path: Path) -> No
         store = f"sqlite:///{tmp_path}/store"
         web = environ(tmp_path / "web", tea, coffee, store=store) | SIGNED
         alone = environ(tmp_path, tea, store=store) | SIGNED
-        with Proxy(web, "--web-only") as proxy, Sender(alone) as sender:
+        with Proxy(web, "--web-only", *TWO) as proxy, Sender(alone) as sender:
             for each in (tea, coffee):
                 Page(proxy.url, each.sign(each.name, "c-1", CART)).say(email=JANE)
             until(lambda: carts(tea.klaviyo))

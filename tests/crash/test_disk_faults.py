@@ -20,7 +20,7 @@ from tests.actors import environment, judged_klaviyo, until
 from tests.crash import power_cut, vfs
 from tests.crash.pages import Pages, check_each_arrives_once
 from tests.crash.vfs import Fault
-from tests.running import Proxy
+from tests.running import TWO, Proxy
 from tests.web import Answer, Web, served, token
 
 FAULTS = [
@@ -173,7 +173,7 @@ def test_a_served_proxy_loses_nothing_while_its_disk_fails_under_both_halves(
 ) -> None:
     switch = vfs.Switch(tmp_path / "store" / "shop", tmp_path / "faults")
     env = environment(tmp_path / "store", klaviyo.url, CARTS="signed") | switch.environment
-    with Proxy(env) as proxy, Pages(proxy.url) as pages:
+    with Proxy(env, *TWO) as proxy, Pages(proxy.url) as pages:
         until(lambda: klaviyo.events)
         rarely = [replace(fault, files="inbox", chance=0.04) for fault in FAULTS[:5]]
         switch.on(*rarely, *(replace(fault, files="checkouts") for fault in FAULTS[:5]))

@@ -29,7 +29,7 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo, until
 from tests.crash.reckoning import Shoppers
-from tests.running import Proxy
+from tests.running import TWO, Proxy
 from tests.said import JANE, pushed, state
 
 
@@ -101,7 +101,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     store = tmp_path_factory.mktemp("kill") / "store"
-    with judged_klaviyo() as klaviyo, Proxy(environment(store, klaviyo.url)) as proxy:
+    with judged_klaviyo() as klaviyo, Proxy(environment(store, klaviyo.url), *TWO) as proxy:
         yield Scene(klaviyo, store, proxy)
 
 

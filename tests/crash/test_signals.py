@@ -26,7 +26,7 @@ from proxy.tokens import Session, Tokens
 from tests.actors import CART, TOKEN_KEYS, environment, judged_klaviyo, until
 from tests.crash.reckoning import Reckoning
 from tests.crash.test_kill import children, has_open
-from tests.running import Proxy
+from tests.running import TWO, Proxy
 from tests.said import JANE
 
 # All is over within this time after the signal, with a second for a busy machine.
@@ -46,7 +46,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def proxy(klaviyo: Klaviyo, store: Path) -> Iterator[Proxy]:
-    with hang_ups(signal.SIG_DFL), Proxy(environment(store, klaviyo.url, CARTS="signed")) as proxy:
+    with (
+        hang_ups(signal.SIG_DFL),
+        Proxy(environment(store, klaviyo.url, CARTS="signed"), *TWO) as proxy,
+    ):
         yield proxy
 
 

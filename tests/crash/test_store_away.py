@@ -15,7 +15,7 @@ import requests
 from proxy.sandbox.klaviyo import Klaviyo
 from tests.actors import environment, judged_klaviyo, until
 from tests.crash.pages import Pages, carts, check_each_arrives_once, check_refusal
-from tests.running import Proxy
+from tests.running import TWO, Proxy
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def test_while_the_inboxes_are_locked_posts_are_refused_in_time_and_none_is_lost
     klaviyo: Klaviyo, store: Path, hold: timedelta
 ) -> None:
     with (
-        Proxy(environment(store, klaviyo.url, CARTS="signed")) as proxy,
+        Proxy(environment(store, klaviyo.url, CARTS="signed"), *TWO) as proxy,
         Pages(proxy.url) as pages,
     ):
         pages.wait_for(202, 20)
@@ -176,7 +176,7 @@ def test_while_the_book_is_locked_posts_are_taken_and_sent_afterwards(
     klaviyo: Klaviyo, store: Path, hold: timedelta
 ) -> None:
     with (
-        Proxy(environment(store, klaviyo.url, CARTS="signed")) as proxy,
+        Proxy(environment(store, klaviyo.url, CARTS="signed"), *TWO) as proxy,
         Pages(proxy.url) as pages,
     ):
         until(lambda: klaviyo.events)
