@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from proxy.carts import presets
-from proxy.settings import described
+from proxy.cli import main
+from proxy.settings import PREFIX, described
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,14 +66,77 @@ def pinned(name: str) -> str:
     return str(version)
 
 
-def test_every_link_between_the_documents_leads_somewhere() -> None:
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+def documents() -> dict[Path, str]:
+    """Return what every document of ours says, without the code of other people's packages."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    ours = [path for path in paths if "node_modules" not in path.parts]
+    return {path: path.read_text(encoding="utf-8") for path in ours}
 
+
+def test_every_link_between_the_documents_leads_somewhere() -> None:
     broken = [
-        (document.name, target)
-        for document in documents
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8"))
-        if not (document.parent / target).exists()
+        (document.name, target, heading)
+        for document, text in documents().items()
+        for target, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text)
+        if not leads_somewhere(document, target, heading)
     ]
 
     assert broken == []
+
+
+def leads_somewhere(document: Path, target: str, heading: str) -> bool:
+    path = document.parent / target if target else document
+    return path.exists() and (not heading or heading in headings(path))
+
+
+def headings(document: Path) -> set[str]:
+    """Return the names by which GitHub knows the headings of *document*."""
+    found = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    reached, left = set[Path](), {ROOT / "README.md"}
+    while left:
+        document = left.pop()
+        reached.add(document)
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text("utf-8")):
+            path = (document.parent / target).resolve()
+            if path.suffix == ".md" and path not in reached:
+                left.add(path)
+
+    assert {path for path in documents() if "docs" in path.parts} <= reached
+
+
+def test_every_setting_that_the_documents_name_is_one() -> None:
+    known = {variable for variable, _, _ in described()}
+    # What an example's own server is told (docs/examples/), and a name that stands for all.
+    others = {"URL", "SCRIPT", "TOKEN_KEY"}
+
+    unknown = {
+        (document.name, name)
+        for document, text in documents().items()
+        for name in re.findall(r"CHECKOUT_PROXY_([A-Z_]*[A-Z])", text)
+        if name not in others and PREFIX + name.removesuffix("_FILE") not in known
+    }
+
+    assert unknown == set()
+
+
+def test_every_command_that_the_documents_name_is_one() -> None:
+    unknown = {
+        (document.name, name)
+        for document, text in documents().items()
+        for name in re.findall(r"(?<![/\w-])checkout-proxy ([a-z]+)\b", _code(text))
+        if name not in main.commands
+    }
+
+    assert unknown == set()
+
+
+def _code(text: str) -> str:
+    """Return what stands in code, where a command is one."""
+    fences = re.compile(r"^ *```.*?^ *```$", re.M | re.S)
+    blocks = "\n".join(fences.findall(text))
+    commands = [line for line in blocks.splitlines() if re.match(r"\s*[#$] .*checkout-proxy", line)]
+    return "\n".join([*commands, *re.findall(r"`([^`]+)`", fences.sub("", text))])
