@@ -2,8 +2,9 @@
 
 import logging
 import os
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -135,9 +136,13 @@ def work() -> None:
 @main.command()
 def migrate() -> None:
     """Bring the store's tables up to date (the sender does so when it starts)."""
-    stores = [shops.store(settings) for settings in shops.read(os.environ)]
-    for place, store in {store.place: store for store in stores}.items():
-        store.migrate()
+    found = [shops.store(settings) for settings in shops.read(os.environ)]
+    stores = {store.place: store for store in found}
+    with _progress("Stores", len(stores)) as done:
+        for store in stores.values():
+            store.migrate()
+            done(1)
+    for place in stores:
         click.echo(f"{place} is up to date.")
 
 
@@ -444,7 +449,11 @@ def replay(cart_id: str | None, name: str | None, reason: str | None, everything
     settings = _one(name)
     with _book(settings) as book, closing(shops.store(settings).inbox()) as inbox:
         dead = book.dead(settings.shop, reason=reason, cart_id=cart_id)
-        count = _ask_for_replay(inbox, (_replay(settings.shop, letter) for letter in dead))
+        asked = (_replay(settings.shop, letter) for letter in dead)
+        many = book.counts(settings.shop).get(Status.DEAD, 0)
+        # Of some by their reason it is not known how many there are.
+        with _progress("Dead letters", many if everything else 0) as done:
+            count = _ask_for_replay(inbox, asked, done)
     if cart_id is not None and not count:
         raise click.ClickException(f"no dead letter of {cart_id}: see `checkout-proxy trace`")
     click.echo(f"{count} dead letter{'' if count == 1 else 's'} will be sent again.")
@@ -485,13 +494,16 @@ def _asked(kind: type[A], shop: str, cart_id: str, epoch: datetime) -> A:
     return kind(id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=at, epoch=epoch)
 
 
-def _ask_for_replay(inbox: Inbox, asked: Iterator[ReplayAsked]) -> int:
+def _ask_for_replay(
+    inbox: Inbox, asked: Iterator[ReplayAsked], done: Callable[[int], object]
+) -> int:
     """Write the wishes down as facts, like everything the sender acts on; return how many."""
     count = 0
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         # Together, for they share the disk's syncs; and never all of a million at once.
         while some := list(islice(asked, _AT_ONCE)):
             count += len(list(threads.map(inbox.append, some)))
+            done(len(some))
     return count
 
 
@@ -500,6 +512,16 @@ def _replay(shop: str, letter: "DeadLetter") -> ReplayAsked:
 
 
 _AT_ONCE = 64
+
+
+@contextmanager
+def _progress(label: str, length: int) -> Iterator[Callable[[int], object]]:
+    """Give what counts how many of *length* are done, for somebody who waits at a terminal."""
+    if not (length and sys.stderr.isatty()):
+        yield lambda _: None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield bar.update
 
 
 @contextmanager

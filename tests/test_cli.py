@@ -2,12 +2,13 @@
 
 import json
 import os
+import pty
 import re
 import socket
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,15 +24,14 @@ from proxy.store import Store
 from proxy.store.book import Change
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, until
 from tests.platform import KEY, Platform, recorded
-from tests.running import Proxy
+from tests.running import Proxy, ours
 from tests.said import JANE, state
 
 
 def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    ours = {name: text for name, text in os.environ.items() if "CHECKOUT_PROXY" not in name}
     command = [sys.executable, "-m", "proxy", *arguments]
     return subprocess.run(
-        command, env=ours | environ, capture_output=True, text=True, timeout=60, check=False
+        command, env=ours(environ), capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -256,6 +256,44 @@ def test_many_dead_letters_are_told_in_short_and_all_replayed(store: Path) -> No
         asked = inboxes.after(opened.marks(), 1_000)
     assert {fact.cart_id for fact in asked} == carts
     assert {fact.kind for fact in asked} == {"replay"}
+
+
+@pytest.mark.parametrize(
+    ("command", "label"), [(["replay", "--all"], "Dead letters"), (["migrate"], "Stores")]
+)
+def test_who_waits_at_a_terminal_sees_how_far_it_is(
+    store: Path, command: list[str], label: str
+) -> None:
+    environ = environment(store, "http://127.0.0.1:1")
+    lay_dead(store, {f"c-{number}" for number in range(100)})
+
+    shown = at_a_terminal(*command, **environ)
+    quiet = run(*command, **environ)
+
+    assert label in shown
+    assert "100%" in shown
+    assert quiet.stderr == ""
+
+
+def at_a_terminal(*arguments: str, **environ: str) -> str:
+    """Run the command with standard error on a terminal, and return what that shows."""
+    our_end, its_end = pty.openpty()
+    command = [sys.executable, "-m", "proxy", *arguments]
+    with os.fdopen(our_end, "rb", buffering=0) as terminal:
+        subprocess.run(
+            command,
+            env=ours(environ),
+            stdout=subprocess.DEVNULL,
+            stderr=its_end,
+            timeout=60,
+            check=True,
+        )
+        os.close(its_end)
+        shown = []
+        with suppress(OSError):  # That is how a terminal ends.
+            while piece := terminal.read(4096):
+                shown.append(piece)
+    return b"".join(shown).decode()
 
 
 def lay_dead(folder: Path, carts: Collection[str]) -> None:
