@@ -96,7 +96,7 @@ def _sending(standing: Standing) -> str:
 
 def _charts(figures: Figures, waiting: int) -> list[dict[str, object]]:
     drawn = (
-        ("Accepted", "states and carts that came in", figures.series(What.RECEIVED), "came"),
+        ("Accepted", "facts that came in", figures.series(What.RECEIVED), "came"),
         ("Delivered", "checkouts that Klaviyo took", figures.series(What.DELIVERED), "good"),
         ("Waiting", "checkouts still to be sent", figures.waiting(waiting), "waits"),
         ("Dead", "checkouts that were given up", figures.series(What.DEAD), "bad"),
