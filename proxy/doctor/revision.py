@@ -8,16 +8,15 @@ developers.klaviyo.com).
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
 
 from proxy.doctor import clock
 from proxy.doctor.finding import Finding, warning, well, wrong
 from proxy.doctor.klaviyo import SMALLEST, client
 from proxy.doctor.setup import Setup
 from proxy.klaviyo import Told
+from proxy.revision import Stage, retirement, stage
+from proxy.revision import told as announced
 from proxy.settings import variable
-
-_DEPRECATED, _URGENT, _RETIRED = 12, 21, 24
 
 _REMEDY = (
     "Upgrade checkout-proxy, whose default follows Klaviyo's; or set "
@@ -43,16 +42,17 @@ def findings(setup: Setup) -> Iterator[Finding]:
 def _aged(revision: str, today: date) -> Finding:
     since = date.fromisoformat(revision)
     months = (today.year - since.year) * 12 + today.month - since.month - (today.day < since.day)
+    end = retirement(since)
     words = f"{revision} is {months} months old"
-    if months >= _RETIRED:
-        return wrong("age", f"{words}: Klaviyo has retired it, and reads it as another", _REMEDY)
-    if months >= _URGENT:
-        left = _RETIRED - months
-        words = f"{words}: IT IS RETIRED IN {left} MONTH{'S' * (left > 1)}"
-        return warning("age", words, _REMEDY)
-    if months >= _DEPRECATED:
-        words = f"{words}: it is deprecated, and retired at {_RETIRED} months"
-        return warning("age", words, _REMEDY)
+    match stage(end, today):
+        case Stage.RETIRED:
+            return wrong(
+                "age", f"{words}: Klaviyo has retired it, and reads it as another", _REMEDY
+            )
+        case Stage.ENDING:
+            return warning("age", f"{words}: IT IS RETIRED ON {end}", _REMEDY)
+        case Stage.DEPRECATED:
+            return warning("age", f"{words}: it is deprecated, and retired on {end}", _REMEDY)
     return well("age", f"{words}; it is stable for a year, and retired after two")
 
 
@@ -68,7 +68,7 @@ def _announced(told: Told, today: date) -> Iterator[Finding]:
     counts. Where it comes it is believed.
     """
     text = told.headers.get("X-Klaviyo-Api-Retirement-Date", "")
-    end = _day(text)
+    end = announced(text)
     if not text:
         return
     if end is None:
@@ -77,12 +77,3 @@ def _announced(told: Told, today: date) -> Iterator[Finding]:
         yield wrong("retirement", f"Klaviyo says that it was retired on {end}", _REMEDY)
     else:
         yield warning("retirement", f"Klaviyo says that it is retired on {end}", _REMEDY)
-
-
-def _day(text: str) -> date | None:
-    for read in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            return read(text).date()
-        except ValueError:
-            continue
-    return None
