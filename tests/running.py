@@ -153,6 +153,14 @@ class Program(ABC):
 _programs: list[Program] = []
 
 
+@contextmanager
+def hang_ups(handling: signal.Handlers) -> Iterator[None]:
+    """Let processes that start meanwhile ignore SIGHUP, as nohup does, or not."""
+    before = signal.signal(signal.SIGHUP, handling)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 # For what has to do with several web workers.
 TWO = ("--workers", "2")
 

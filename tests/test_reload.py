@@ -4,16 +4,18 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Self
 
+import pytest
 import requests
 
 from proxy.sandbox.klaviyo import Klaviyo
 from tests.actors import CART, Page, until
 from tests.crash.test_kill import children, is_alive
-from tests.running import TWO, Program, Proxy, ours
+from tests.running import TWO, Program, Proxy, hang_ups, ours
 from tests.said import JANE
 from tests.test_shops import Stall, environ, stall
 
@@ -57,6 +59,13 @@ class Shoppers:
 
 def carts(klaviyo: Klaviyo) -> list[str]:
     return [event.attributes["properties"]["cart_id"] for event in klaviyo.events]
+
+
+@pytest.fixture(autouse=True)
+def _hangs_up() -> Iterator[None]:
+    """Have hang-ups heard, also where the tests themselves are run under nohup."""
+    with hang_ups(signal.SIG_DFL):
+        yield
 
 
 def reload(proxy: Proxy) -> None:

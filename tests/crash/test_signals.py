@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from itertools import count as count_from
 from pathlib import Path
@@ -26,7 +26,7 @@ from proxy.tokens import Session, Tokens
 from tests.actors import CART, TOKEN_KEYS, environment, judged_klaviyo, until
 from tests.crash.reckoning import Reckoning
 from tests.crash.test_kill import children, has_open
-from tests.running import TWO, Proxy
+from tests.running import TWO, Proxy, hang_ups
 from tests.said import JANE
 
 # All is over within this time after the signal, with a second for a busy machine.
@@ -51,14 +51,6 @@ def proxy(klaviyo: Klaviyo, store: Path) -> Iterator[Proxy]:
         Proxy(environment(store, klaviyo.url, CARTS="signed"), *TWO) as proxy,
     ):
         yield proxy
-
-
-@contextmanager
-def hang_ups(handling: signal.Handlers) -> Iterator[None]:
-    """Let processes that start meanwhile ignore SIGHUP, as nohup does, or not."""
-    before = signal.signal(signal.SIGHUP, handling)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 def request(cart_id: str) -> bytes:
@@ -300,7 +292,7 @@ def web_workers(proxy: Proxy) -> list[psutil.Process]:
 
 def test_under_nohup_it_outlives_the_terminal(klaviyo: Klaviyo, store: Path) -> None:
     env = environment(store, klaviyo.url, CARTS="signed")
-    with hang_ups(signal.SIG_IGN), Proxy(env) as proxy:
+    with hang_ups(signal.SIG_IGN), Proxy(env, *TWO) as proxy:
         # Until its inbox is open a worker is granian's, which has an answer of its own.
         until(lambda: len(web_workers(proxy)) == 2)
         alive = psutil.Process(proxy.pid).children(recursive=True)
