@@ -328,7 +328,9 @@ def _earlier(at: datetime | None, now: datetime) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judgement:
+class Judgement:
+    """Where a checkout stands by its words alone, and why, unless it is simply due."""
+
     status: Status
     reason: str = ""
 
@@ -350,29 +352,30 @@ def _judged(checkout: Checkout, rules: Rules) -> Checkout:
     return _erased_if_closed(judged)
 
 
-def _judgement(checkout: Checkout, rules: Rules) -> _Judgement:
+def _judgement(checkout: Checkout, rules: Rules) -> Judgement:
     if checkout.ordered_at is not None:
-        return _Judgement(Status.CANCELLED, "an order was placed for the cart")
+        return Judgement(Status.CANCELLED, "an order was placed for the cart")
     if checkout.called_off:
-        return _Judgement(Status.CANCELLED, "an operator called it off")
-    judgement = _consent_judgement(checkout.latest, rules.consent)
+        return Judgement(Status.CANCELLED, "an operator called it off")
+    judgement = consent_judgement(checkout.latest, rules.consent)
     if judgement.status is Status.PENDING and len(checkout.addresses) > MAX_ADDRESSES:
-        return _Judgement(Status.QUARANTINED, f"more than {MAX_ADDRESSES} addresses were typed")
+        return Judgement(Status.QUARANTINED, f"more than {MAX_ADDRESSES} addresses were typed")
     return judgement
 
 
-def _consent_judgement(latest: Latest, mode: ConsentMode) -> _Judgement:
+def consent_judgement(latest: Latest, mode: ConsentMode) -> Judgement:
+    """Return what the shopper's word on consent leads to, or the silence about it."""
     consent = value(latest.consent)
     if mode is ConsentMode.OFF:
-        return _Judgement(Status.PENDING)
+        return Judgement(Status.PENDING)
     if consent is None and value(latest.gpc):
-        return _Judgement(Status.CANCELLED, "the browser sends Global Privacy Control")
+        return Judgement(Status.CANCELLED, "the browser sends Global Privacy Control")
     if consent is None:
         waiting = "waiting for consent" if mode is ConsentMode.REQUIRED else ""
-        return _Judgement(Status.PENDING, waiting)
+        return Judgement(Status.PENDING, waiting)
     if consent.state is ConsentState.DENIED:
-        return _Judgement(Status.CANCELLED, "the shopper denied consent")
-    return _Judgement(Status.PENDING)
+        return Judgement(Status.CANCELLED, "the shopper denied consent")
+    return Judgement(Status.PENDING)
 
 
 def _due_at(checkout: Checkout) -> datetime:

@@ -18,6 +18,7 @@ from proxy.klaviyo import Answer, Klaviyo, Verdict
 from proxy.lanes import Lanes, gathered
 from proxy.outbox import Batch, Outbox
 from proxy.post import Posted, Poster
+from proxy.questions import Desk
 from proxy.standing import Standing
 from proxy.store import Inboxes
 from proxy.store.book import Book, Change, CheckoutKey, checkout_key
@@ -72,6 +73,7 @@ class Sender:
         self._enricher = Enricher(account, source, now)
         self._cart_lanes: Lanes[_Result] = Lanes(_CART_LANES, self._results)
         self._outbox = Outbox(Poster(klaviyo, account.property_names), self._results)
+        self._desk = Desk(account, source, book, now)
         self._in_hand: set[CheckoutKey] = set()
         self._enriching = 0
         self._unwritten: list[Change] = []
@@ -102,12 +104,13 @@ class Sender:
         """Let go of the threads, whatever they are at."""
         self._cart_lanes.close()
         self._outbox.close()
+        self._desk.close()
         self._watch.close()
 
     def step(self) -> None:
         """Do one round: take facts in, send what is due, write down what became of it.
 
-        At its end somebody looks whether all is well.
+        At its end questions are answered, and somebody looks whether all is well.
         """
         until = self._take_in()
         self._book.bring_back(self._account.shop, self._now())
@@ -115,6 +118,7 @@ class Sender:
         self._hear(self._tick())
         self._send()
         self._prune()
+        self._desk.look(self._standing)
         unread = self._unread_since is not None
         self._watch.look(self._now(), self._standing, unread=unread)
 
@@ -150,6 +154,7 @@ class Sender:
                 self._stirred_at = time.monotonic()
                 self._book.take_in(received, self._account.rules)
                 self._marks = self._book.marks()
+                self._desk.hear(received)
             if len(received) < _BATCH:
                 return now
         return min(now, received[-1].received_at)

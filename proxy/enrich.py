@@ -119,15 +119,8 @@ class Enricher:
     ) -> Ready | NotReady:
         if checkouts.judged_again(checkout, self._account.rules).due_at is None:
             return _found(checkout, partial(checkouts.judged_again, rules=self._account.rules))
-        ref = CartRef(
-            shop=checkout.shop,
-            cart_id=checkout.cart_id,
-            credential=value(checkout.latest.ref),
-            snapshot=value(checkout.latest.cart),
-            pushed=pushed,
-        )
         try:
-            reading = self._source.fetch(ref)
+            reading = self._source.fetch(cart_ref(checkout, pushed))
         except CartError as error:
             return self._cartless(checkout, error)
         if reading.completed:
@@ -156,7 +149,7 @@ class Enricher:
         if profile.is_reserved:
             reason = "the address is of a domain kept for examples, which Klaviyo drops"
             return _found(checkout, partial(checkouts.quarantined, reason=reason))
-        event = self._event(checkout, cart, profile)
+        event = event_of(self._account, checkout, cart, profile, self._now())
         # Where an attempt may have arrived already, Klaviyo would refuse all of a bulk for it
         # ("If a unique_id is repeated …", Bulk Create Events), but takes it twice by itself.
         may_repeat = checkout.addressee is not None
@@ -168,17 +161,37 @@ class Enricher:
         claim = compared(value(checkout.latest.claimed), cart)
         return Ready(checkout=checkout, event=event, claim=claim, record=record, entry=entry)
 
-    def _event(self, checkout: Checkout, cart: Cart, profile: Profile) -> Event:
-        return Event(
-            metric=self._account.metric,
-            profile=profile,
-            cart=cart,
-            cart_id=public_id(checkout.cart_id),
-            checkout_url=cart.checkout_url or value(checkout.latest.checkout_url),
-            unique_id=checkout.unique_id,
-            time=checkout.acted_at,
-            backfill=self._now() - checkout.acted_at > self._account.late,
-        )
+
+def cart_ref(checkout: Checkout, pushed: Cart | None) -> CartRef:
+    """Return which cart is *checkout*'s, of which *pushed* is the last that was put."""
+    return CartRef(
+        shop=checkout.shop,
+        cart_id=checkout.cart_id,
+        credential=value(checkout.latest.ref),
+        snapshot=value(checkout.latest.cart),
+        pushed=pushed,
+    )
+
+
+def event_of(
+    account: Account, checkout: Checkout, cart: Cart, profile: Profile, now: datetime
+) -> Event:
+    """Return the event that *checkout* becomes with *cart*, were it sent to *profile* at *now*."""
+    return Event(
+        metric=account.metric,
+        profile=profile,
+        cart=cart,
+        cart_id=public_id(checkout.cart_id),
+        checkout_url=cart.checkout_url or value(checkout.latest.checkout_url),
+        unique_id=checkout.unique_id,
+        time=checkout.acted_at,
+        backfill=is_late(account, checkout, now),
+    )
+
+
+def is_late(account: Account, checkout: Checkout, now: datetime) -> bool:
+    """Tell whether *checkout* is too old at *now* to start a flow."""
+    return now - checkout.acted_at > account.late
 
 
 def _found(checkout: Checkout, apply: Apply) -> NotReady:

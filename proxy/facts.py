@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from proxy.carts.cart import Cart
+from proxy.steps import Step
 from proxy.wire import Strict
 
 Line = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
@@ -126,6 +127,19 @@ class CancelAsked(Asked):
     """The checkout is not to be sent."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class QuestionAsked(Fact):
+    """An operator asks what would be sent, and nothing is: the answer comes into the book.
+
+    It is about the checkout that began at ``epoch``; or else about ``state``, were it posted now,
+    which has come through the steps ``before``.
+    """
+
+    epoch: datetime | None = None
+    state: StatePosted | None = None
+    before: tuple[Step, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted(Fact):
     """A web worker counted what left no other fact: how many, by what it was and its detail."""
@@ -141,6 +155,7 @@ _KINDS: dict[str, type[Fact]] = {
     "replay": ReplayAsked,
     "hurry": HurryAsked,
     "cancel": CancelAsked,
+    "question": QuestionAsked,
     "counted": Counted,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}

@@ -42,6 +42,18 @@ class Profile:
         return self.email is not None and _RESERVED.search(self.email.casefold()) is not None
 
 
+def masked(profile: Profile) -> str | None:
+    """Return who *profile* is, told by who knows them already and nobody else."""
+    if profile.email:
+        name, _, domain = profile.email.partition("@")
+        return f"{name[:1]}…@{domain}"
+    if profile.external_id:
+        return "a customer of the shop's, by its own id"
+    if profile.phone_number:
+        return f"{profile.phone_number[:3]}…{profile.phone_number[-2:]}"
+    return "known to Klaviyo (_kx)" if profile.kx else None
+
+
 def identify(latest: Latest, *, cart_email: str | None = None) -> Profile:
     """Return who *latest* is about.
 

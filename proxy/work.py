@@ -98,7 +98,7 @@ def work_alone(read: shops.Read) -> None:
 def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
     with closing(store.inboxes(settings.shop)) as inboxes, source(settings) as carts:
         sender = Sender(
-            _account(settings),
+            account(settings),
             inboxes=inboxes,
             book=book,
             source=carts,
@@ -120,7 +120,8 @@ def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -
 # -- from settings to values -------------------------------------------------------------
 
 
-def _account(settings: Settings) -> Account:
+def account(settings: Settings) -> Account:
+    """Return how the checkouts of a shop are judged and how its events look."""
     return Account(
         shop=settings.shop,
         rules=Rules(

@@ -146,8 +146,8 @@ def emptied(server: Postgres) -> str:
         server.do("CREATE DATABASE shared")
         Store(server.url("shared")).migrate()
     tables = (
-        "accounts, alarms, attempts, carts, checkouts, facts, marks, notices, sent, tallies, "
-        "inbox, streams"
+        "accounts, alarms, attempts, carts, checkouts, facts, marks, notices, questions, sent, "
+        "tallies, inbox, streams"
     )
     server.do(f"TRUNCATE {tables} RESTART IDENTITY", "shared")
     return server.url("shared")

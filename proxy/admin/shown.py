@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from markupsafe import Markup, escape
 
 from proxy.checkouts import Checkout
-from proxy.identity import identify
+from proxy.identity import identify, masked
 from proxy.latest import value
 from proxy.money import Amount, rounded
 
@@ -85,12 +85,4 @@ def refusal(code: str) -> str:
 
 def person(checkout: Checkout) -> str | None:
     """Return who *checkout* is about, told by who knows them already and nobody else."""
-    profile = checkout.addressee or identify(checkout.latest)
-    if profile.email:
-        name, _, domain = profile.email.partition("@")
-        return f"{name[:1]}…@{domain}"
-    if profile.external_id:
-        return "a customer of the shop's, by its own id"
-    if profile.phone_number:
-        return f"{profile.phone_number[:3]}…{profile.phone_number[-2:]}"
-    return "known to Klaviyo (_kx)" if value(checkout.latest.kx) else None
+    return masked(checkout.addressee or identify(checkout.latest))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, timedelta
 from itertools import chain, starmap
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
@@ -53,6 +53,16 @@ class Seen:
     at: datetime
     revision: str
     retires_on: date | None = None
+
+
+class Question(NamedTuple):
+    """What an operator asked, as it came in."""
+
+    id: str
+    body: bytes
+
+
+QUESTIONS_KEPT = timedelta(hours=1)
 
 
 class Book(Reader):
@@ -154,6 +164,38 @@ class Book(Reader):
         """Write down whether *shop*'s account may be sent to."""
         with self._engine.begin() as connection:
             _put_account(connection, {"shop": shop, **asdict(standing)})
+
+    # -- questions --
+
+    def questions(self, shop: str, limit: int) -> list[Question]:
+        """Return at most *limit* of the questions that nobody has answered, oldest first."""
+        table = schema.questions
+        query = (
+            select(table.c.id, table.c.body)
+            .where(table.c.shop == shop, table.c.body.is_not(None))
+            .order_by(table.c.asked_at)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [Question(*row) for row in connection.execute(query)]
+
+    def put_answer(self, shop: str, question_id: str, answer: bytes, now: datetime) -> None:
+        """Write down the *answer* to a question, and erase what was asked."""
+        table = schema.questions
+        which = (table.c.shop == shop) & (table.c.id == question_id)
+        answered = {"answer": answer, "answered_at": now, "body": None}
+        with self._engine.begin() as connection:
+            connection.execute(update(table).where(which).values(answered))
+
+    def forget_questions(self, shop: str, now: datetime) -> None:
+        """Erase the questions that were asked more than an hour ago, and their answers."""
+        table = schema.questions
+        # What seems to come from the future was asked under a clock that was set back since.
+        is_over = (table.c.asked_at < now - QUESTIONS_KEPT) | (
+            table.c.asked_at > now + QUESTIONS_KEPT
+        )
+        with self._engine.begin() as connection:
+            connection.execute(delete(table).where(table.c.shop == shop, is_over))
 
     # -- alarms --
 

@@ -37,12 +37,17 @@ class Folding:
         self._tallies: dict[str, Tally] = {}
         self.steps: list[tuple[Checkout | None, Checkout]] = []
         """Each checkout that a fact was folded into: before and after."""
+        self._questions: list[Received] = []
 
     def take(self, item: Received) -> None:
         """Fold *item* into the checkouts of its cart, unless it is known."""
         self._marks[item.inbox] = max(item.seq, self._marks.get(item.inbox, 0))
         if item.kind == "counted":
             self._add_counts(item)
+            return
+        if item.kind == "question":
+            # It changes nothing, and what it says of a person is not to stay among the facts.
+            self._questions.append(item)
             return
         known = (item.shop, item.cart_id, item.id)
         if known not in self._seen:
@@ -57,6 +62,7 @@ class Folding:
             self._connection.execute(insert(schema.facts), self._facts)
         heard = {(fact["shop"], fact["cart_id"]) for fact in self._facts}
         rows.erase_closed(self._connection, {key: self._checkouts.get(key, []) for key in heard})
+        rows.save_questions(self._connection, self._questions)
         for shop, tally in self._tallies.items():
             rows.add_up(self._connection, shop, tally)
         marks = [{"inbox": inbox, "seq": seq} for inbox, seq in self._marks.items()]

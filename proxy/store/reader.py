@@ -13,6 +13,7 @@ from proxy.checkouts import Checkout, Status
 from proxy.claims import Compared
 from proxy.money import Amount
 from proxy.standing import Standing
+from proxy.steps import Answer, decode
 from proxy.store import rows, schema
 from proxy.tallies import EVER, Counted, What
 
@@ -233,6 +234,14 @@ class Reader:
         )
         with self._engine.connect() as connection:
             return [Counted(*row) for row in connection.execute(query)]
+
+    def answer(self, shop: str, question_id: str) -> Answer | None:
+        """Return what was answered to a question; ``None`` before that, and an hour after it."""
+        table = schema.questions
+        query = select(table.c.answer).where(table.c.shop == shop, table.c.id == question_id)
+        with self._engine.connect() as connection:
+            answer = connection.execute(query).scalar()
+        return None if answer is None else decode(answer)
 
     # -- what the watch looks at, and what it says --
 

@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, LargeBinary, Row, bindparam, func, literal, select, update
+from sqlalchemy import Connection, LargeBinary, Row, bindparam, func, literal, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, Status
 from proxy.store import schema
+from proxy.store.received import Received
 from proxy.tallies import Tally
 
 CartKey = tuple[str, str]
@@ -170,6 +171,28 @@ def add_up(connection: Connection, shop: str, tally: Tally) -> None:
         keys = list(table.primary_key)
         adding = statement.on_conflict_do_update(index_elements=keys, set_=more)
         connection.execute(adding, counted)
+
+
+def save_questions(connection: Connection, asked: Sequence[Received]) -> None:
+    """Write down what was *asked*, and let it lie nowhere else; what is known stays as it is."""
+    if not asked:
+        return
+    statement = _insert(schema.questions, connection).on_conflict_do_nothing()
+    connection.execute(statement, [_question_row(item) for item in asked])
+    if connection.dialect.name == "postgresql":
+        # A file of SQLite's loses what was taken in within seconds, a partition after its day.
+        for item in asked:
+            about = {"shop": item.shop, "inbox": item.inbox, "seq": item.seq}
+            connection.execute(_ERASE_RECEIVED, about)
+
+
+def _question_row(item: Received) -> dict[str, Any]:
+    return {"shop": item.shop, "id": item.id, "asked_at": item.received_at, "body": item.body}
+
+
+_ERASE_RECEIVED = text(
+    "UPDATE inbox SET body = '' WHERE shop = :shop AND inbox = :inbox AND seq = :seq"
+)
 
 
 def _of(statement: Any, table: Any, key: CartKey) -> Any:

@@ -213,6 +213,18 @@ notices = Table(
     Index("notices_of_a_shop", "shop", "at"),
 )
 
+questions = Table(
+    "questions",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("body", LargeBinary),
+    Column("answer", LargeBinary),
+    Column("answered_at", Instant),
+    PrimaryKeyConstraint("shop", "id"),
+)
+
 attempts = Table(
     "attempts",
     book,
