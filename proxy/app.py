@@ -114,6 +114,8 @@ class _Shop:
             address_keys=[identity.address_key(key) for key in self.settings.token_keys],
             settle=self.settings.settle,
             revision=self.settings.revision,
+            metric=self.settings.metric,
+            page=self.page,
         )
 
     @property

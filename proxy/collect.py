@@ -47,6 +47,11 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
 _DECODER = msgspec.json.Decoder(Posted)
 
 
+def parsed(body: bytes) -> Posted:
+    """Return the state in *body*, or raise :exc:`Refused`."""
+    return door.parsed(_DECODER, body)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shop:
     """What the browser's surface needs of one shop."""
@@ -92,13 +97,13 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
     began = perf_counter()
     check_origin(head.host, head.origin, surface.origins)
     door.check_type(head.media_type, MEDIA_TYPES)
-    posted = door.parsed(_DECODER, read())
+    posted = parsed(read())
     shop = _shop(surface, posted.token)
     if shop.origins != surface.origins:
         check_origin(head.host, head.origin, shop.origins)
     now = surface.now()
     session = shop.tokens.read(posted.token, now)
-    shop.append(_fact(shop, posted, session, now, head))
+    shop.append(fact(shop, posted, session, now, head))
     shop.took(perf_counter() - began)
 
 
@@ -191,35 +196,36 @@ def _origin(url: str) -> tuple[str, str]:
 # -- from the body to the fact -----------------------------------------------------------
 
 
-def _fact(shop: Shop, posted: Posted, session: Session, now: datetime, head: Head) -> StatePosted:
+def fact(shop: Shop, posted: Posted, session: Session, now: datetime, head: Head) -> StatePosted:
+    """Return what *posted* says under *session*, or raise :exc:`Unprocessable`."""
     return StatePosted(
         id=posted.id or uuid4().hex,
         shop=shop.name,
         cart_id=session.cart_id,
         received_at=now,
-        acted_at=now - min(_age(posted.age_ms), shop.oldest),
-        email=_email(posted.email),
+        acted_at=now - min(age(posted.age_ms), shop.oldest),
+        email=email(posted.email),
         phone_number=posted.phone_number or None,
         first_name=posted.first_name or None,
         last_name=posted.last_name or None,
         kx=kx.in_address(posted.checkout_url) or kx.valid(posted.kx) or kx.in_cookie(posted.kla_id),
         consent=_consent(posted.consent),
         gpc=head.gpc,
-        checkout_url=_checkout_url(posted.checkout_url, shop.origins),
+        checkout_url=checkout_url(posted.checkout_url, shop.origins),
         locale=_locale(posted.locale) or _locale(_first(head.languages)),
-        claimed=_claim(posted.claimed),
+        claimed=claim(posted.claimed),
         customer=session.customer,
         cart=session.cart,
         ref=session.ref,
     )
 
 
-def _age(age_ms: float) -> timedelta:
+def age(age_ms: float) -> timedelta:
     """Return how old a state is; a clock that was set back meanwhile says less than nothing."""
     return timedelta(milliseconds=min(max(age_ms, 0), 1e12))
 
 
-def _email(text: str | None) -> str | None:
+def email(text: str | None) -> str | None:
     """Return the address, judged by its form alone: nothing is looked up on the way to the 202."""
     if text is None or not text.strip():
         return None
@@ -252,12 +258,12 @@ def _consent(said: ConsentState | Consent | None) -> Consent | None:
     return Consent(state=said) if isinstance(said, ConsentState) else said
 
 
-def _checkout_url(url: str | None, origins: tuple[str, ...]) -> str | None:
+def checkout_url(url: str | None, origins: tuple[str, ...]) -> str | None:
     """Return *url* where it leads to a listed origin: it ends up behind a button in a mail.
 
     The request's own host does not do here: whoever posts without a browser chooses it.
     """
-    if url is None or not _URL.fullmatch(url) or "://".join(_origin(url)) not in origins:
+    if url is None or why_no_link(url, origins):
         return None
     for shorter in (kx.without(url), url.partition("#")[0].partition("?")[0]):
         if len(shorter) <= _LONGEST_URL:
@@ -266,6 +272,14 @@ def _checkout_url(url: str | None, origins: tuple[str, ...]) -> str | None:
 
 
 _LONGEST_URL = 4_000
+
+
+def why_no_link(url: str, origins: tuple[str, ...]) -> str:
+    """Return why *url* cannot be the link back to the checkout; nothing where it can."""
+    if not _URL.fullmatch(url):
+        return "it is no address as a browser writes it"
+    origin = "://".join(_origin(url))
+    return "" if origin in origins else f"its origin {origin} is not in CHECKOUT_PROXY_ORIGINS"
 
 
 # What a browser leaves in an address that it has parsed.
@@ -282,10 +296,11 @@ def _locale(text: str | None) -> str | None:
     return text if text and re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", text) else None
 
 
-def _claim(claim: Claim | None) -> Claim | None:
-    if claim is not None:
+def claim(said: Claim | None) -> Claim | None:
+    """Return the total that the page says it shows, or raise :exc:`Unprocessable`."""
+    if said is not None:
         try:
-            check_amount("claimed.value", claim.value)
+            check_amount("claimed.value", said.value)
         except ValueError as error:
             raise Unprocessable(str(error), pointer="/claimed/value") from error
-    return claim
+    return said

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Annotated, Any
@@ -58,13 +59,8 @@ class Tokens:
     def __init__(self, keys: Sequence[str], *, shop: str, max_age: timedelta) -> None:
         self._shop = shop
         self._max_age = max_age
-        self._serializer = _Serializer(
-            list(keys),
-            salt=SALT,
-            serializer=_SessionJson,
-            signer=_Signer,
-            signer_kwargs={"digest_method": sha256},
-        )
+        self._keys = tuple(keys)
+        self._serializer = _serializer(keys)
 
     def sign(self, session: Session) -> str:
         """Return a token for *session*, signed now."""
@@ -77,7 +73,13 @@ class Tokens:
 
     def read(self, token: str, now: datetime) -> Session:
         """Return what *token* vouches for, or raise :exc:`Unauthorized` with the reason."""
-        session, signed_at = self._verified(token)
+        session, signed_at = self.verified(token)
+        self.check_age(signed_at, now)
+        self.check_shop(session.shop)
+        return session
+
+    def check_age(self, signed_at: datetime, now: datetime) -> None:
+        """Raise :exc:`Unauthorized` where a token signed at *signed_at* is not read at *now*."""
         if signed_at > now + _CLOCK_SKEW:
             raise Unauthorized(
                 "The token is signed in the future: set the clock of the server that signed it.",
@@ -90,27 +92,42 @@ class Tokens:
                 "load the page again for a new one.",
                 code="token-expired",
             )
-        if session.shop != self._shop:
+
+    def check_shop(self, shop: str) -> None:
+        """Raise :exc:`Unauthorized` where a token of *shop* is another's."""
+        if shop != self._shop:
             raise Unauthorized(
-                f"The token is of the shop {session.shop!r:.70}; here CHECKOUT_PROXY_SHOP is "
+                f"The token is of the shop {shop!r:.70}; here CHECKOUT_PROXY_SHOP is "
                 f"{self._shop!r}.",
                 code="token-of-another-shop",
             )
-        return session
 
-    def _verified(self, token: str) -> tuple[Session, datetime]:
-        try:
-            _check_form(token)
-            # Not its own max_age: that reads a clock, and knows nothing of one that runs ahead.
-            session, signed_at = self._serializer.loads(token, return_timestamp=True)
-        except BadPayload as error:
-            words = f"The token is signed, and what it says is no session: {error.original_error}"
-            raise _malformed(words) from error
-        except BadData as error:
-            raise _forged() from error
-        except (ValueError, OverflowError, OSError) as error:
-            raise _malformed("The token's time is no time: it is in seconds.") from error
-        return session, signed_at.astimezone(UTC)
+    def key_of(self, token: str) -> tuple[int, int]:
+        """Return which of the keys has signed *token*, counted from the oldest, and of how many."""
+        for number, key in enumerate(self._keys, 1):
+            with suppress(Unauthorized):
+                _verified(_serializer([key]), token)
+                return number, len(self._keys)
+        raise _forged()
+
+    def verified(self, token: str) -> tuple[Session, datetime]:
+        """Return what *token* says and when it was signed, or raise :exc:`Unauthorized`."""
+        return _verified(self._serializer, token)
+
+
+def _verified(serializer: "_Serializer", token: str) -> tuple[Session, datetime]:
+    try:
+        _check_form(token)
+        # Not its own max_age: that reads a clock, and knows nothing of one that runs ahead.
+        session, signed_at = serializer.loads(token, return_timestamp=True)
+    except BadPayload as error:
+        words = f"The token is signed, and what it says is no session: {error.original_error}"
+        raise _malformed(words) from error
+    except BadData as error:
+        raise _forged() from error
+    except (ValueError, OverflowError, OSError) as error:
+        raise _malformed("The token's time is no time: it is in seconds.") from error
+    return session, signed_at.astimezone(UTC)
 
 
 def _check_form(token: str) -> None:
@@ -199,3 +216,13 @@ class _SessionJson:
     @classmethod
     def loads(cls, text: str | bytes) -> Session:
         return cls._decoder.decode(text)
+
+
+def _serializer(keys: Sequence[str]) -> _Serializer:
+    return _Serializer(
+        list(keys),
+        salt=SALT,
+        serializer=_SessionJson,
+        signer=_Signer,
+        signer_kwargs={"digest_method": sha256},
+    )

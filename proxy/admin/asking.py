@@ -9,6 +9,7 @@ from uuid import uuid4
 from flask import Blueprint, abort, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
+from proxy.admin import questions
 from proxy.admin.surface import Shop, Surface, checkout
 from proxy.checkouts import public_id
 from proxy.facts import Asked, CancelAsked, HurryAsked, ReplayAsked
@@ -39,6 +40,8 @@ def register(routes: Blueprint, surface: Surface) -> None:
     @routes.post("/<shop>/checkouts/<path:unique_id>")
     def ask(shop: str, unique_id: str) -> ResponseReturnValue:
         wish = request.form.get("wish", "")
+        if wish == "preview":
+            return _preview(surface, shop, unique_id)
         if wish not in _ASKED:
             abort(400, f"What can be asked for is {', '.join(_ASKED)}.")
         with surface.shop(shop).reader() as reader:
@@ -51,6 +54,15 @@ def register(routes: Blueprint, surface: Surface) -> None:
         reason = request.form.get("reason")
         count = _replay(surface.shop(shop), reason)
         return redirect(url_for("admin.dead", shop=shop, asked=count), 303)
+
+
+def _preview(surface: Surface, shop: str, unique_id: str) -> ResponseReturnValue:
+    """Ask the sender what it would send now of a checkout, and go to where it answers."""
+    with surface.shop(shop).reader() as reader:
+        found = checkout(reader, shop, unique_id)
+    asked = questions.put(surface.shops[shop], found.cart_id, epoch=found.epoch)
+    place = url_for("admin.checkout", shop=shop, unique_id=unique_id, question=asked)
+    return redirect(place, 303)
 
 
 def _where(shop: Shop, reader: "Reader", words: str) -> str:

@@ -9,7 +9,7 @@ from flask import Blueprint, abort, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from proxy import advice, story
-from proxy.admin import charts, shown
+from proxy.admin import charts, questions, shown
 from proxy.admin.charts import Bar
 from proxy.admin.overview import PERIODS, Figures, Period, verdict
 from proxy.admin.surface import Surface, checkout
@@ -175,6 +175,7 @@ def _told(reader: "Reader", checkout: Checkout) -> dict[str, object]:
         "checkout": checkout,
         "story": told,
         "event": None if event is None else msgspec.json.format(event, indent=2).decode(),
+        "asked_now": questions.shown(reader, checkout.shop),
         "person": shown.person(checkout),
         "consent": shown.consent(checkout),
         "asked": _ASKED.get(request.args.get("asked", "")),

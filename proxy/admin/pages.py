@@ -3,7 +3,7 @@
 from flask import Blueprint
 
 from proxy import assets
-from proxy.admin import asking, entrance, looking
+from proxy.admin import asking, entrance, looking, qa
 from proxy.admin.signin import PATH
 from proxy.admin.surface import Surface
 
@@ -15,4 +15,5 @@ def blueprint(surface: Surface) -> Blueprint:
     entrance.register(routes, surface)
     looking.register(routes, surface)
     asking.register(routes, surface)
+    qa.register(routes, surface)
     return routes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask import abort
 
+from proxy import collect
 from proxy.admin.signin import SignIn
 from proxy.checkouts import Checkout
 from proxy.errors import StoreAway
@@ -28,6 +29,8 @@ class Shop:
     address_keys: Sequence[bytes] = field(repr=False)
     settle: timedelta
     revision: str
+    metric: str
+    page: collect.Shop
 
     @contextmanager
     def reader(self) -> Iterator["Reader"]:

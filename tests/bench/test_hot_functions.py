@@ -35,7 +35,7 @@ def test_the_body_is_parsed(benchmark: BenchmarkFixture) -> None:
 
 
 def test_the_address_is_judged(benchmark: BenchmarkFixture) -> None:
-    assert benchmark(collect._email, "jane.doe@shop-demo.io") == "jane.doe@shop-demo.io"
+    assert benchmark(collect.email, "jane.doe@shop-demo.io") == "jane.doe@shop-demo.io"
 
 
 def test_a_fact_is_written(benchmark: BenchmarkFixture) -> None:

@@ -11,11 +11,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from proxy import checkouts, facts
+from proxy import checkouts, facts, steps
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules
-from proxy.facts import Fact, StatePosted
+from proxy.facts import Fact, QuestionAsked, StatePosted
 from proxy.standing import Standing
+from proxy.steps import Answer, Step, Verdict
 from proxy.store import Store
 from proxy.store.book import Book, Change, Seen
 from proxy.store.received import Received
@@ -24,7 +25,7 @@ from tests.said import JANE
 from tests.web import served
 
 RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
-PATHS = ("", "?period=hour", "checkouts", "dead")
+PATHS = ("", "?period=hour", "checkouts", "dead", "qa")
 PHONE, DESK = (390, 844), (1280, 900)
 
 
@@ -36,7 +37,11 @@ class Scene:
     name: str
 
     def paths(self) -> list[str]:
-        one = [] if self.name == "nothing yet" else ["checkouts/c-0", "checkouts/c-1"]
+        one = (
+            []
+            if self.name == "nothing yet"
+            else ["checkouts/c-0", "checkouts/c-1", "qa?question=q-1"]
+        )
         return [*PATHS, *one]
 
 
@@ -60,6 +65,7 @@ def _happen(store: Store, *, outage: bool) -> None:
         alarm = Alarm(name=Name.BACKLOG, words="It has been due since 12:00.", remedy="Look.")
         news = [News(alarm=alarm, state=State.RAISED)] if outage else []
         book.note("shop", Seen(at=now, revision="2026-07-15"), news, to_tell=False)
+        _ask(book, now)
         if outage:
             why = "no answer from Klaviyo: no connection"
             until = now + timedelta(minutes=9)
@@ -81,6 +87,14 @@ def _leave(book: Book, number: int, at: datetime, *, outage: bool) -> None:
     elif not outage or number < 30:
         event = b'{"value":19.9,"properties":{"Items":[]}}'
         book.change("shop", [Change(checkout=checkout, apply=deliver, event=event)], at)
+
+
+def _ask(book: Book, now: datetime) -> None:
+    asked = QuestionAsked(id="q-1", shop="shop", cart_id="c-1", received_at=now)
+    book.take_in([_received(60, asked)], RULES)
+    verdicts = [Step(name=verdict, verdict=verdict, words="why") for verdict in Verdict]
+    answer = steps.encode(Answer(steps=tuple(verdicts), event='{"value":19.9}'))
+    book.put_answer("shop", asked.id, answer, now)
 
 
 def _received(seq: int, fact: Fact) -> Received:
