@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import click
@@ -32,6 +32,7 @@ from proxy.tokens import SHORTEST_KEY, Session, Tokens
 
 if TYPE_CHECKING:
     from proxy.alarms import RaisedAlarm
+    from proxy.steps import Answer
     from proxy.store.book import Book
     from proxy.store.reader import DeadLetter
 
@@ -253,8 +254,7 @@ def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> N
     """Read CART_ID where the totals come from, and print it as it is understood."""
     from proxy import work
 
-    need = ("carts_url", "carts_key", "carts_token_url")
-    settings = _one(name, need=need, judge=_judge)
+    settings = _one(name, need=_CARTS, judge=_judge)
     if settings.carts == "signed":
         raise click.UsageError("CHECKOUT_PROXY_CARTS=signed: the cart is in the token itself.")
     pushed = _pushed(settings, cart_id) if settings.carts == "push" else None
@@ -265,6 +265,63 @@ def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> N
     except CartError as error:
         raise click.ClickException(f"{type(error).__name__}: {error}") from error
     click.echo(shown.as_json(cart_id, reading) if as_json else "\n".join(shown.in_words(reading)))
+
+
+@main.command()
+@_of_shop
+@click.option("--token", "text", help="As a page has it in data-token; - reads standard input.")
+@click.option("--state", type=click.File("rb"), help="The JSON that a page posts; - likewise.")
+@click.option("--origin", default="", help="Of the page that posts the state: https://…")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def qa(
+    name: str | None, text: str | None, state: IO[bytes] | None, origin: str, *, as_json: bool
+) -> None:
+    """Try a token, or a state with its token, and say what each step makes of it.
+
+    Nothing is sent and nothing is kept. The exit status is 1 where something stops it. docs/qa.md
+    explains each step.
+    """
+    from proxy import qa
+
+    if (text is None) == (state is None):
+        raise click.UsageError("Give --token or --state.")
+    if state is None:
+        settings = _one(name, need=("token_keys",))
+        said = sys.stdin.read() if text == "-" else text or ""
+        _say_answer(qa.token(settings, said), as_json=as_json)
+    else:
+        settings = _one(name, need=("token_keys", *_CARTS), judge=_judge)
+        _say_answer(qa.state(settings, state.read(), origin), as_json=as_json)
+
+
+@main.command()
+@click.argument("cart_id")
+@_of_shop
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def preview(cart_id: str, name: str | None, *, as_json: bool) -> None:
+    """Say what would be sent now of CART_ID's last checkout, or an event's id, and send nothing.
+
+    The exit status is 1 where something stops it.
+    """
+    from proxy import qa
+
+    settings = _one(name, need=_CARTS, judge=_judge)
+    with _book(settings):
+        answer = qa.checkout(settings, cart_id)
+    if answer is None:
+        raise click.ClickException(f"nothing was received for the cart {cart_id}")
+    _say_answer(answer, as_json=as_json)
+
+
+_CARTS = ("carts_url", "carts_key", "carts_token_url")
+
+
+def _say_answer(answer: "Answer", *, as_json: bool) -> None:
+    from proxy import qa
+
+    click.echo(qa.as_json(answer) if as_json else "\n".join(qa.in_words(answer)))
+    if answer.stopped_by is not None:
+        raise SystemExit(1)
 
 
 @main.command()
