@@ -158,6 +158,27 @@ def test_who_signed_out_is_out(operator: Operator) -> None:
     assert answer.headers["Set-Cookie"].startswith("checkout-proxy-operator=;")
 
 
+LARGE = "password=" + "a" * 20_000
+IN_PARTS = (
+    f'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n{LARGE}\r\n--b--\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("form", "content_type"),
+    [
+        (LARGE, "application/x-www-form-urlencoded"),
+        (IN_PARTS, "multipart/form-data; boundary=b"),
+    ],
+)
+def test_a_form_that_is_larger_than_any_of_ours_is_not_read(
+    web: Web, form: str, content_type: str
+) -> None:
+    answer = web.ask("POST", "/admin/sign-in", form, **{"Content-Type": content_type})
+
+    assert answer.status == 413
+
+
 @pytest.mark.parametrize("csrf", ["", "guessed"])
 def test_a_form_of_another_site_does_nothing(web: Web, book: Book, csrf: str) -> None:
     operator = Operator(web.url)

@@ -22,6 +22,8 @@ from proxy.checkouts import public_id
 from proxy.errors import StoreAway, Unavailable
 
 _OPEN = ("admin.sign_in", "admin.style")
+# A form here has a password or a few words in it, and anybody may send one.
+_MOST_BYTES = 16 * 1024
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; "
@@ -40,6 +42,7 @@ def register(routes: Blueprint, surface: Surface) -> None:
 
     @routes.before_request
     def check() -> ResponseReturnValue | None:
+        request.max_content_length = _MOST_BYTES
         g.now, g.shops = surface.now(), list(surface.shops)
         g.operator = surface.sign_in.operator(request)
         return None if request.endpoint in _OPEN else _checked()
