@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from proxy import alarms, tallies
@@ -149,12 +150,11 @@ class Watch:
         """Return whether states came of late, and if not, when carts or sessions did."""
         if not self._flat_after:
             return False, []
-        since = now - self._flat_after
-        if self._book.minutes(self._shop, since, [(What.RECEIVED, "state")], limit=1):
+        # What came under a clock that was far ahead is not of late: it would count until then.
+        minutes = partial(self._book.minutes, self._shop, now - self._flat_after, until=now)
+        if minutes([(What.RECEIVED, "state")], limit=1):
             return True, []
-        return False, self._book.minutes(
-            self._shop, since, [(What.RECEIVED, "cart"), (What.SESSIONS, None)]
-        )
+        return False, minutes([(What.RECEIVED, "cart"), (What.SESSIONS, None)])
 
 
 def _held_up(standing: Standing, now: datetime, *, unread: bool) -> str:

@@ -163,6 +163,16 @@ def test_sessions_that_lead_to_no_state_are_a_flat_line(watched: Watched) -> Non
     assert watched.standing == [Name.FLAT_LINE]
 
 
+def test_a_state_of_a_clock_that_was_ahead_hides_no_flat_line(watched: Watched) -> None:
+    watched.scene.hear(state(60 * 24 * 30, "c-0"))
+    for minute in range(0, 360, 30):
+        watched.scene.hear(pushed(minute, cart_id=f"c-{minute}"))
+
+    watched.look(359)
+
+    assert Name.FLAT_LINE in watched.standing
+
+
 def test_the_first_cart_of_the_morning_is_no_flat_line(watched: Watched) -> None:
     watched.scene.hear(state(0), pushed(1))
     watched.scene.hear(pushed(600, cart_id="c-2"))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, timedelta
+from functools import partial
 from threading import Event
 
 import pytest
@@ -115,10 +116,12 @@ def test_the_signs_are_read_from_what_was_counted(book: Book) -> None:
     count(book, (0, {"refused": {"late": 3}}), (5, {"sessions": {"guest": 4}}), (5, {}))
 
     sessions = [(What.SESSIONS, None)]
-    assert book.minutes("shop", NOON, sessions) == [after(5)]
-    assert book.minutes("shop", after(6), sessions) == []
-    assert book.minutes("shop", NOON, [(What.REFUSED, "late"), *sessions]) == [after(5), NOON]
-    assert book.minutes("shop", NOON, [(What.REFUSED, "late"), *sessions], limit=1) == [after(5)]
+    minutes = partial(book.minutes, "shop", until=after(5))
+    assert minutes(NOON, sessions) == [after(5)]
+    assert minutes(after(6), sessions) == []
+    assert minutes(NOON, sessions, until=after(4)) == []
+    assert minutes(NOON, [(What.REFUSED, "late"), *sessions]) == [after(5), NOON]
+    assert minutes(NOON, [(What.REFUSED, "late"), *sessions], limit=1) == [after(5)]
     assert book.ever("shop", What.REFUSED) == 3
     assert book.commonest("shop", What.REFUSED, NOON) == "late"
     assert book.commonest("shop", What.REFUSED, after(1)) == ""

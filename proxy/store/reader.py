@@ -281,9 +281,11 @@ class Reader:
         shop: str,
         since: datetime,
         whats: Iterable[tuple[What, str | None]],
+        *,
+        until: datetime,
         limit: int | None = None,
     ) -> list[datetime]:
-        """Return the minutes since *since* that have any of *whats*, the last first.
+        """Return the minutes from *since* to *until* that have any of *whats*, the last first.
 
         These are with one detail each, or with ``None`` for whatever detail.
         """
@@ -294,7 +296,7 @@ class Reader:
             wanted |= each if detail is None else each & (table.c.detail == detail)
         query = (
             select(table.c.minute)
-            .where(table.c.shop == shop, table.c.minute >= since, wanted)
+            .where(table.c.shop == shop, table.c.minute.between(since, until), wanted)
             .order_by(table.c.minute.desc())
             .limit(limit)
             .distinct()
