@@ -36,7 +36,16 @@ from proxy.carts.pushed import PushedCarts
 from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.delivery import Sender
 from proxy.enrich import Account
-from proxy.facts import CartPushed, Fact, OrderPlaced, ReplayAsked, StatePosted
+from proxy.facts import (
+    Asked,
+    CancelAsked,
+    CartPushed,
+    Fact,
+    HurryAsked,
+    OrderPlaced,
+    ReplayAsked,
+    StatePosted,
+)
 from proxy.klaviyo import Klaviyo as Client
 from proxy.outbox import Batch
 from proxy.payload import PropertyNames
@@ -267,6 +276,18 @@ class Model(RuleBasedStateMachine):
         for dead in self.life.book.dead("shop"):
             self.second()
             self.hear(ReplayAsked(epoch=dead.epoch, **self.said(dead.cart_id)), worker)
+
+    @rule(cart_id=CARTS, worker=WORKERS, called_off=st.booleans())
+    def an_operator_asks(self, cart_id: str, worker: int, *, called_off: bool) -> None:
+        """Ask for the visit that goes on to be sent now or not at all, by what the book says."""
+        visit = self.visit(cart_id)
+        for checkout in self.life.book.checkouts("shop", cart_id):
+            # Who was named is erased with the end; and what has ended nobody is asked about.
+            if visit is not None and set(checkout.addresses) & set(visit.addresses):
+                self.second()
+                visit.is_called_off = visit.is_called_off or called_off
+                kind: type[Asked] = CancelAsked if called_off else HurryAsked
+                self.hear(kind(epoch=checkout.epoch, **self.said(cart_id)), worker)
 
     # -- what is done about it, and what goes wrong --
 
@@ -510,6 +531,7 @@ def one_act(chance: Random) -> tuple[str, dict[str, Any]]:
         "klaviyo_answers_what_hangs": (1, {}),
         "an_order_is_placed_or_consent_denied": (1, at | {"ordered": chance.random() < 0.6}),
         "dead_letters_are_replayed": (1, {"worker": at["worker"]}),
+        "an_operator_asks": (2, at | {"called_off": chance.random() < 0.4}),
     }
     (name,) = chance.choices(list(acts), [weight for weight, _ in acts.values()])
     return name, acts[name][1]
