@@ -475,6 +475,19 @@ def test_dead_letters_are_sent_again_by_their_reason_or_all(
     assert operator.post("shop/dead").headers["Location"] == "/admin/shop/dead?asked=3"
 
 
+def test_what_died_of_a_longer_reason_is_not_sent_again_with_it(
+    web: Web, operator: Operator, book: Book
+) -> None:
+    take_in(book, state(0, "c-1", email=JANE), state(0, "c-2", email=JANE))
+    die(book, "c-1", "the shop answered 400")
+    die(book, "c-2", "the shop answered 400 to the token's ref")
+
+    answer = operator.post("shop/dead", reason="the shop answered 400")
+
+    assert answer.headers["Location"] == "/admin/shop/dead?asked=1"
+    assert [fact.cart_id for fact in web.facts()] == ["c-1"]
+
+
 def test_a_checkout_is_sent_and_another_called_off_by_a_button(tmp_path: Path) -> None:
     with judged_klaviyo() as klaviyo:
         env = environment(tmp_path, klaviyo.url, SETTLE="3000", ADMIN_PASSWORD=PASSWORD)

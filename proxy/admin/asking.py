@@ -85,6 +85,11 @@ def _asked(kind: type[Asked], shop: str, cart_id: str, epoch: datetime) -> Asked
 def _replay(shop: Shop, reason: str | None) -> int:
     """Ask for dead letters to be sent again, and return for how many: not for all of a million."""
     with shop.reader() as reader, ThreadPoolExecutor(_AT_ONCE) as threads:
-        letters = islice(reader.dead(shop.name, reason=reason), _MOST_REPLAYED)
-        asked = [_asked(ReplayAsked, shop.name, each.cart_id, each.epoch) for each in letters]
+        # The page has a button for each reason; others may contain it.
+        dead = reader.dead(shop.name, reason=reason)
+        letters = (each for each in dead if reason in (None, each.reason))
+        asked = [
+            _asked(ReplayAsked, shop.name, each.cart_id, each.epoch)
+            for each in islice(letters, _MOST_REPLAYED)
+        ]
         return len(list(threads.map(shop.append, asked)))
