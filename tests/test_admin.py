@@ -488,6 +488,10 @@ def test_what_died_of_a_longer_reason_is_not_sent_again_with_it(
     assert [fact.cart_id for fact in web.facts()] == ["c-1"]
 
 
+def test_a_link_to_the_pages_puts_no_words_into_them(operator: Operator) -> None:
+    assert "Call us" not in operator.page("shop/dead?asked=Call+us")
+
+
 def test_a_checkout_is_sent_and_another_called_off_by_a_button(tmp_path: Path) -> None:
     with judged_klaviyo() as klaviyo:
         env = environment(tmp_path, klaviyo.url, SETTLE="3000", ADMIN_PASSWORD=PASSWORD)

@@ -59,7 +59,7 @@ def register(routes: Blueprint, surface: Surface) -> None:
                 {"reason": reason, "count": count, "advice": advice.about(reason)}
                 for reason, count in reader.dead_by_reason(shop)
             ]
-        asked = request.args.get("asked")
+        asked = request.args.get("asked", type=int)
         return render_template("admin/dead.html", shop=shop, groups=groups, asked=asked)
 
 
