@@ -123,6 +123,9 @@ def _file(said: Mapping[str, Any], places: Places, names: Names) -> File:
     for shop, table in shops.items():
         if not isinstance(table, dict):
             wrong.append(f"{places('shops', shop)} is a table, [shops.{_as_said(shop)}]")
+        elif not shop:
+            # Without one it would be called what a shop is by default, as another table may be.
+            wrong.append(f"{places('shops', shop)} has no name")
     sections = {
         shop: _Table(shop, table, places, names).section()
         for shop, table in shops.items()

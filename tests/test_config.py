@@ -191,6 +191,7 @@ def test_every_mistake_of_the_file_is_said_with_its_key(tmp_path: Path) -> None:
             ":1: shops.shop.cart is no setting: did you mean carts?",
         ),
         ("shops = 7", "shops is a table"),
+        ('[shops.""]', ':1: shops."" has no name'),
         ("shops.shop = 7", "shops.shop is a table"),
         ("shops.shop.carts = 7", ":1: shops.shop.carts is one of push, signed"),
         ("[shops.shop.carts]\nurl = 7", "shops.shop.carts.url is a text"),
