@@ -141,6 +141,17 @@ def test_after_five_minutes_passwords_are_heard_again() -> None:
     assert sign_in.admits(PASSWORD)
 
 
+def test_a_clock_that_is_set_back_shuts_nobody_out_for_longer() -> None:
+    now = NOON
+    sign_in = SignIn(PASSWORD, "secret", lambda: now)
+    for _ in range(10):
+        assert not sign_in.admits("another")
+
+    now -= timedelta(days=1)
+
+    assert sign_in.is_open
+
+
 @pytest.mark.parametrize(("password", "secret"), [("another-password", "s"), (PASSWORD, "other")])
 def test_another_password_or_key_ends_every_session(password: str, secret: str) -> None:
     before = SignIn(PASSWORD, "s", lambda: NOON)
