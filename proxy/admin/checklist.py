@@ -97,5 +97,5 @@ def _seen(title: str, how: str, at: datetime | None) -> Item:
 def _last(
     reader: "Reader", shop: str, now: datetime, what: What, detail: str | None
 ) -> datetime | None:
-    found = reader.minutes(shop, now - _DAY, [(what, detail)], limit=1)
+    found = reader.minutes(shop, now - _DAY, [(what, detail)], until=now, limit=1)
     return found[0] if found else None
