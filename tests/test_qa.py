@@ -425,7 +425,7 @@ def test_a_page_looks_again_for_a_while(
     assert ('<meta http-equiv="refresh" content="1">' in page) == looks_again
 
 
-@pytest.mark.parametrize("name", ["", "x", "%00", "../..", "%3Cscript%3E", "9" * 5_000])
+@pytest.mark.parametrize("name", ["", "x", "../..", "%3Cscript%3E", "9" * 5_000])
 def test_an_invented_question_has_no_answer(alone: tuple[Web, Operator], name: str) -> None:
     _, operator = alone
 

@@ -22,8 +22,10 @@ from proxy.checkouts import public_id
 from proxy.errors import StoreAway, Unavailable
 
 _OPEN = ("admin.sign_in", "admin.style")
-# A form here has a password or a few words in it, and anybody may send one.
-_MOST_BYTES = 16 * 1024
+# A form here has a password or a few words in it, and anybody may send one; or, of an operator's,
+# what a page posted, which may be larger than what is taken of pages.
+_MOST_BYTES, _MOST_PASTED = 16 * 1024, 256 * 1024
+_PASTED = ("state", "token")
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; "
@@ -42,9 +44,10 @@ def register(routes: Blueprint, surface: Surface) -> None:
 
     @routes.before_request
     def check() -> ResponseReturnValue | None:
-        request.max_content_length = _MOST_BYTES
         g.now, g.shops = surface.now(), list(surface.shops)
         g.operator = surface.sign_in.operator(request)
+        limit = _MOST_BYTES if g.operator is None else _MOST_PASTED
+        request.max_content_length = request.max_form_memory_size = limit
         return None if request.endpoint in _OPEN else _checked()
 
     routes.after_request(_protected)
@@ -59,7 +62,8 @@ def _checked() -> ResponseReturnValue | None:
     if request.method == "POST" and not g.operator.has_sent(request.form.get("csrf", "")):
         abort(403, "This form is not of a page that you opened since you signed in.")
     # PostgreSQL takes no NUL in a text, and nothing that is kept has one.
-    if any("\0" in text for text in (request.path, *request.values.values())):
+    asked = (text for name, text in request.values.items() if name not in _PASTED)
+    if any("\0" in text for text in (request.path, *asked)):
         abort(400, "What was asked for has a NUL in it.")
     return None
 
