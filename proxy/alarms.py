@@ -221,7 +221,7 @@ def _key(signs: Signs) -> Alarm | None:
         name=Name.KEY_REFUSED,
         words=f"Klaviyo refuses us, and nothing is sent: {signs.key_refused}",
         remedy="correct CHECKOUT_PROXY_KLAVIYO_KEY (a private key with the scope events:write) and "
-        "restart the proxy; nothing is lost",
+        "let the proxy read it again; nothing is lost",
     )
 
 

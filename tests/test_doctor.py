@@ -1159,6 +1159,21 @@ def test_what_is_open_and_should_not_be_is_told(served: Served) -> None:
     assert "Pass on /co/ and /v1/ alone" in found["remedy"]
 
 
+def test_operators_pages_that_everybody_sees_are_told(
+    served: Served, environ: dict[str, str]
+) -> None:
+    closed = finding(served.environ, "site", "operators", "--url", served.proxy.url)
+    env = environ | {"CHECKOUT_PROXY_ADMIN_PASSWORD": "a-password-of-twelve"}
+    with Proxy(env, "--web-only") as proxy:
+        seen = finding(env, "site", "operators", "--url", proxy.url)
+
+    assert closed["verdict"] == "well"
+    assert (seen["verdict"], seen["words"]) == (
+        "warning",
+        "the operator's pages are seen outside: the password alone keeps others out",
+    )
+
+
 def test_a_site_that_is_not_there_is_told(environ: dict[str, str]) -> None:
     url = f"https://127.0.0.1:{free_port()}"
 

@@ -300,7 +300,19 @@ def _closed(site: Site, setup: Setup) -> Iterator[Finding]:
         yield well("inside", f"{', '.join(_INSIDE)} of the proxy are not seen outside")
 
 
-_INSIDE = ("/healthz", "/readyz", "/metrics", "/admin")
+_INSIDE = ("/healthz", "/readyz", "/metrics")
+
+
+def _operators(site: Site, setup: Setup) -> Iterator[Finding]:
+    """Yield whether everybody is asked for the operators' password."""
+    if b"checkout-proxy</title>" not in site.ask("GET", "/admin/sign-in").content:
+        yield well("operators", "the operator's pages are not seen outside")
+    else:
+        yield warning(
+            "operators",
+            "the operator's pages are seen outside: the password alone keeps others out",
+            "Let in the addresses alone that need them, as checkout-proxy-operators.conf says how.",
+        )
 
 
 def _is_ours(answer: requests.Response) -> bool:
@@ -308,4 +320,4 @@ def _is_ours(answer: requests.Response) -> bool:
     return bool(_code(answer)) or health in (b'{"status":"ok"}', b'{"status":"ready"}')
 
 
-_PARTS: tuple[_Part, ...] = (_states, _origins, _server, _closed)
+_PARTS: tuple[_Part, ...] = (_states, _origins, _server, _closed, _operators)
