@@ -118,7 +118,8 @@ def _judged(case: _Case) -> Answer:
         _late(case),
         _account(case),
     ]
-    if any(step.verdict is Verdict.STOPPED for step in steps) or case.cart is None:
+    is_stopped = any(step.verdict is Verdict.STOPPED for step in steps)
+    if is_stopped or case.cart is None or case.profile.is_nobody:
         return Answer(steps=(*steps, unknown("payload", "nothing is sent: see what stopped it")))
     event = event_of(case.account, case.checkout, case.cart, case.profile, case.now)
     body = payload.encode(event, case.account.property_names)
@@ -140,22 +141,25 @@ def _status(case: _Case) -> Step:
         return stopped(name, f"{before.unique_id} was delivered: it is not sent twice")
     if before.called_off:
         return stopped(name, "an operator called it off")
-    if before.status is Status.CANCELLED and before.maybe_sent:
-        return stopped(name, "it was cancelled when it had perhaps been sent")
-    if before.status is Status.DEAD:
-        return _dead(before, is_tried=case.is_tried)
+    if before.status is not Status.PENDING:
+        return _closed(before, is_tried=case.is_tried)
     due = "" if before.due_at is None else f", due {before.due_at:%Y-%m-%d %H:%M:%S}Z"
     return passed(name, f"{before.unique_id} is {before.status}: {before.reason}{due}")
 
 
-def _dead(checkout: Checkout, *, is_tried: bool) -> Step:
-    if is_tried:
-        words = (
-            f"it was given up ({checkout.reason}): a state does not open it again, a replay does"
-        )
-        return stopped("checkout", words)
-    words = f"it was given up ({checkout.reason}): this is what a replay would send"
-    return warned("checkout", words)
+def _closed(checkout: Checkout, *, is_tried: bool) -> Step:
+    """Return what it means that *checkout* is not to be sent as it stands."""
+    name, stands = "checkout", f"it is {checkout.status} ({checkout.reason})"
+    match checkout.status, is_tried:
+        case Status.DEAD, True:
+            return stopped(name, f"{stands}: a state does not open it again, a replay does")
+        case Status.DEAD, False:
+            return warned(name, f"{stands}: this is what a replay would send")
+        case Status.CANCELLED, True if not checkout.maybe_sent:
+            return warned(name, f"{stands}: a state opens it again, where nothing else stops it")
+        case Status.CANCELLED, _:
+            return stopped(name, stands)
+    return warned(name, f"{stands}: it waits for another state")
 
 
 def _consent(case: _Case) -> Step:

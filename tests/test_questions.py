@@ -29,7 +29,8 @@ from proxy.store import Inbox, Store
 from proxy.store.book import Book, Change
 from proxy.store.received import Received
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
-from tests.said import CART, DENIED, JANE, JOHN, NOON, after, order, pushed, state
+from tests.postgres import Postgres, emptied
+from tests.said import CART, DENIED, GRANTED, JANE, JOHN, NOON, after, order, pushed, state
 from tests.tables import Tables
 from tests.watching import watch
 
@@ -153,19 +154,21 @@ def test_an_hour_after_it_was_asked_nothing_is_left(
     assert len(tables.ask("SELECT * FROM questions")) == 2 * left
 
 
-def test_what_was_asked_is_left_in_no_inbox(store: Store, book: Book, tables: Tables) -> None:
-    if tables.are_sqlite:
-        pytest.skip("a file is pruned by who writes it")
+def test_what_was_asked_is_left_in_no_inbox_of_a_database(server: Postgres, tmp_path: Path) -> None:
+    url = emptied(server)
+    store = Store(url, tmp_path)
     with closing(store.inbox()) as inbox:
         inbox.append(trial(email=JANE))
         inbox.append(state(email=JOHN))
-    with closing(store.inboxes("shop")) as inboxes:
+
+    with store.account("shop", Event()) as book, closing(store.inboxes("shop")) as inboxes:
+        assert book is not None
         book.take_in(inboxes.after({}, 9), RULES)
+        (asked,) = book.questions("shop", 9)
 
-    bodies = tables.ask("SELECT kind, length(body) > 0 FROM inbox ORDER BY kind")
-
+    bodies = Tables(url).ask("SELECT kind, length(body) > 0 FROM inbox ORDER BY kind")
     assert bodies == [("question", False), ("state", True)]
-    assert len(book.questions("shop", 9)) == 1
+    assert JANE.encode() in asked.body
 
 
 # -- by the sender -----------------------------------------------------------------------
@@ -436,6 +439,27 @@ def test_of_a_dead_letter_is_told_what_a_replay_would_send(stage: Scene) -> None
     assert verdicts(asked)["checkout"] is Verdict.WARNED
     assert asked.event is not None
     assert tried.stopped_by == step(tried, "checkout")
+
+
+def test_what_was_cancelled_is_not_sent_and_a_state_opens_it_again(stage: Scene) -> None:
+    stage.hear(state(0, email=JANE, consent=DENIED))
+
+    asked = stage.ask(question(epoch=NOON))
+    denied, granted = stage.ask(trial(email=JANE)), stage.ask(trial(email=JANE, consent=GRANTED))
+
+    assert asked.stopped_by == step(asked, "checkout")
+    assert denied.stopped_by == step(denied, "consent")
+    assert granted.stopped_by is None
+    assert verdicts(granted)["checkout"] is Verdict.WARNED
+
+
+def test_what_is_in_quarantine_says_why(stage: Scene) -> None:
+    stage.hear(*(state(n / 100, email=f"j-{n}@shop-demo.io") for n in range(4)))
+
+    answer = stage.ask(question(epoch=NOON))
+
+    assert "quarantined" in step(answer, "checkout").words
+    assert answer.stopped_by == step(answer, "addresses")
 
 
 def test_a_checkout_that_is_gone_is_said_to_be(stage: Scene) -> None:
