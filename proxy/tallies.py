@@ -146,9 +146,15 @@ def _of_delivery(checkout: Checkout) -> Iterator[Count]:
         yield Count(What.CLAIM, checkout.claim)
     if checkout.total is not None:
         currency = checkout.total.currency
-        yield Count(What.VALUE, currency, in_minor_units(checkout.total.value, currency))
+        value = in_minor_units(checkout.total.value, currency)
+        yield Count(What.VALUE, currency, min(value, _LARGEST_VALUE))
     if checkout.delivered_at is not None:
         yield from of_time(What.DELAY, checkout.delivered_at - checkout.acted_at)
+
+
+# A total may have fifteen digits before its point, a hundred of which no database adds up: and what
+# cannot be counted would keep all that was sent from being written down.
+_LARGEST_VALUE = 10**13
 
 
 def why(reason: str) -> str:

@@ -869,6 +869,23 @@ def test_counts_of_another_version_stop_nothing(book: Book) -> None:
     }
 
 
+def test_no_value_is_too_large_to_be_added_up(book: Book) -> None:
+    most = Amount(Decimal("999999999999999.99"), "EUR")
+    take_in(book, *(state(0, f"c-{number}", email=JANE) for number in range(200)))
+    due = book.due("shop", after(1), 200)
+    taken = [Change(checkout=each, apply=partial(delivered_of, total=most)) for each in due]
+
+    for some in (taken[:1], taken[1:]):
+        book.change("shop", some, after(1))
+
+    assert book.counts("shop")[Status.DELIVERED] == 200
+    assert 0 < tallied(book)["value", "EUR"] < 2**63
+
+
+def delivered_of(checkout: Checkout, total: Amount) -> Checkout:
+    return msgspec.structs.replace(checkouts.delivered(checkout, after(1)), total=total)
+
+
 def test_what_was_sent_is_kept_without_the_person(book: Book) -> None:
     take_in(book, state(0, email=JANE))
 
