@@ -869,6 +869,21 @@ def test_counts_of_another_version_stop_nothing(book: Book) -> None:
     }
 
 
+def test_what_is_not_wanted_by_the_minute_is_added_up(book: Book) -> None:
+    take_in(book, *(counted(at, refused={"late": at + 1, "forged": 1}) for at in range(5)))
+    take_in(book, state(2, email=JANE))
+
+    wanted = [What.RECEIVED, What.WAITING]
+    found = book.tallied("shop", since=after(1), until=after(4), by_minute=wanted)
+
+    assert sorted(found) == [
+        (after(1), What.REFUSED, "forged", 3),
+        (after(1), What.REFUSED, "late", 2 + 3 + 4),
+        (after(2), What.RECEIVED, "state", 1),
+        (after(2), What.WAITING, "in", 1),
+    ]
+
+
 def test_no_value_is_too_large_to_be_added_up(book: Book) -> None:
     most = Amount(Decimal("999999999999999.99"), "EUR")
     take_in(book, *(state(0, f"c-{number}", email=JANE) for number in range(200)))

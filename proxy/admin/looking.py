@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from proxy import advice, story
 from proxy.admin import charts, questions, shown
 from proxy.admin.charts import Bar
-from proxy.admin.overview import PERIODS, Figures, Period, verdict
+from proxy.admin.overview import PERIODS, SERIES, Figures, Period, verdict
 from proxy.admin.surface import Surface, checkout
 from proxy.checkouts import Checkout, Status
 from proxy.standing import Standing
@@ -64,7 +64,8 @@ def register(routes: Blueprint, surface: Surface) -> None:
 
 
 def _overview(reader: "Reader", shop: str, period: Period) -> dict[str, object]:
-    counted = reader.tallied(shop, since=g.now - period.length, until=g.now + timedelta(minutes=1))
+    since, until = period.since(g.now), g.now + timedelta(minutes=1)
+    counted = reader.tallied(shop, since=since, until=until, by_minute=SERIES)
     figures = Figures(counted, period, g.now)
     counts = reader.counts(shop)
     standing = reader.standing(shop)

@@ -22,10 +22,14 @@ class Period:
     steps: int
     step: timedelta
 
-    @property
-    def length(self) -> timedelta:
-        """How long it is."""
-        return self.steps * self.step
+    def since(self, now: datetime) -> datetime:
+        """Return when the first step began, where *now* is in the last.
+
+        That one is under way: they begin on the clock's own marks.
+        """
+        step = self.step.total_seconds()
+        last = datetime.fromtimestamp(now.timestamp() // step * step, UTC)
+        return last - (self.steps - 1) * self.step
 
 
 PERIODS = {
@@ -36,6 +40,10 @@ PERIODS = {
         Period(name="week", steps=84, step=timedelta(hours=2)),
     )
 }
+
+
+SERIES = (What.RECEIVED, What.DELIVERED, What.DEAD, What.WAITING)
+"""Of what it is told when it was; of all else how much there was of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +93,7 @@ class Figures:
 
     def __init__(self, counted: Iterable[Counted], period: Period, now: datetime) -> None:
         self.period = period
-        step = period.step.total_seconds()
-        # The last step is the one that is under way: they begin on the clock's own marks.
-        last = datetime.fromtimestamp(now.timestamp() // step * step, UTC)
-        self.since = last - (period.steps - 1) * period.step
+        self.since = period.since(now)
         self._counted = [each for each in counted if each.minute >= self.since]
 
     def starts(self) -> list[datetime]:
