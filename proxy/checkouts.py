@@ -267,14 +267,16 @@ def _asked(checkout: Checkout, asked: Asked, rules: Rules) -> Checkout:
     """Return *checkout* as an operator wants it, where that can be."""
     if checkout.epoch != asked.epoch:
         return checkout
+    # A cart that was put for a dead letter belongs to it, and forgets its address with it.
+    settled_later = replace(checkout, settled_at=max(checkout.settled_at, asked.received_at))
     match asked, checkout.status:
         case ReplayAsked(), Status.DEAD:
-            return _judged(_untroubled(replace(checkout, status=Status.PENDING)), rules)
+            return _judged(_untroubled(replace(settled_later, status=Status.PENDING)), rules)
         case HurryAsked(), Status.PENDING:
             settled_at = min(checkout.settled_at, asked.received_at)
             return _judged(replace(checkout, settled_at=settled_at, retry_at=None), rules)
-        case CancelAsked(), _:
-            return _judged(replace(checkout, called_off=True), rules)
+        case CancelAsked(), status if status is not Status.DELIVERED:
+            return _judged(replace(settled_later, called_off=True), rules)
     return checkout
 
 

@@ -1,7 +1,7 @@
 """The book: facts are taken in once, in one commit, and decisions come out as they were made."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -39,7 +39,20 @@ from proxy.store.book import Book, Change
 from proxy.store.reader import Attempt, Wanted
 from proxy.store.received import Received
 from proxy.tallies import EVER, What
-from tests.said import CART, JANE, NOON, TEA, after, counted, deleted, order, pushed, replay, state
+from tests.said import (
+    CART,
+    JANE,
+    NOON,
+    TEA,
+    after,
+    cancel,
+    counted,
+    deleted,
+    order,
+    pushed,
+    replay,
+    state,
+)
 from tests.tables import FULL, Tables
 
 RULES = Rules(settle=timedelta(seconds=30), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
@@ -634,6 +647,23 @@ def test_a_checkout_is_read_as_it_was_written(
     change(book, begun, apply=lambda _: busy)
 
     assert only(book, cart_id) == busy
+
+
+@pytest.mark.parametrize("asked", [replay, cancel])
+def test_a_cart_that_came_for_a_dead_letter_forgets_its_address_with_it(
+    book: Book, asked: Callable[[float], Fact]
+) -> None:
+    take_in(book, state(0, email=JANE))
+    change(book, only(book), apply=partial(checkouts.refused, reason="no cart was pushed"))
+    # What the page of dead letters advises: put the cart, and then ask again.
+    take_in(book, pushed(60, msgspec.structs.replace(CART, email=JANE)), asked(61))
+    if only(book).status is Status.PENDING:
+        change(book, only(book), apply=partial(checkouts.delivered, at=after(62)))
+
+    kept = book.cart("shop", "c-1")
+
+    assert kept is not None
+    assert kept.email is None
 
 
 def test_a_new_sender_finds_what_the_last_one_wrote(store: Store, book: Book) -> None:
