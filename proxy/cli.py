@@ -88,9 +88,19 @@ def serve(bind: str, workers: int, web_only: bool) -> None:
     from proxy import server
 
     host, port = _address(bind)
+    _check_folder()
     logs.configure()
     read = _reading(WEB) if web_only else _reading(WEB + SENDER, judge=_judge)
     server.serve(read, host=host, port=port, workers=workers, web_only=web_only)
+
+
+def _check_folder() -> None:
+    """Fail where the processes that are started here could not enter the folder they start in."""
+    try:
+        os.chdir(os.getcwd())  # noqa: PTH109 - Path.cwd() is the same, and this says what is meant
+    except OSError as error:
+        words = f"cannot be started here: {error.strerror}. Start it from another folder, say /."
+        raise click.ClickException(words) from error
 
 
 def _reading(need: tuple[str, ...], judge: Judge | None = None) -> shops.Read:

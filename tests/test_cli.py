@@ -24,7 +24,7 @@ from proxy.store import Store
 from proxy.store.book import Change
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, until
 from tests.platform import KEY, Platform, recorded
-from tests.running import Proxy, ours
+from tests.running import ROOT, Proxy, ours
 from tests.said import JANE, state
 
 
@@ -87,6 +87,19 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(store: Path) -> Non
 
     assert refused.returncode == 1
     assert f"{address} cannot be had: Address already in use" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_folder_that_cannot_be_entered_is_said(store: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    env = ours(environment(store, "http://127.0.0.1:1")) | {"PYTHONPATH": f"{ROOT}"}
+    command = ["sh", "-c", f"cd {gone} && rmdir {gone} && exec {sys.executable} -m proxy serve"]
+
+    refused = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+    assert refused.returncode == 1
+    assert "cannot be started here: No such file or directory." in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
