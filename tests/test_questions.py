@@ -445,7 +445,8 @@ def test_what_was_cancelled_is_not_sent_and_a_state_opens_it_again(stage: Scene)
     stage.hear(state(0, email=JANE, consent=DENIED))
 
     asked = stage.ask(question(epoch=NOON))
-    denied, granted = stage.ask(trial(email=JANE)), stage.ask(trial(email=JANE, consent=GRANTED))
+    denied = stage.ask(trial(1, email=JANE))
+    granted = stage.ask(trial(1, email=JANE, consent=GRANTED))
 
     assert asked.stopped_by == step(asked, "checkout")
     assert denied.stopped_by == step(denied, "consent")
