@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any
 
@@ -204,8 +205,16 @@ def test_a_weak_key_is_told(environ: dict[str, str], setting: str, key: str, sai
     assert "openssl rand -hex 32" in found["remedy"]
 
 
-def test_a_key_that_everybody_may_read_is_told(environ: dict[str, str], tmp_path: Path) -> None:
-    path = tmp_path / "shop-key"
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Yield a folder into which everybody may look: pytest's own lie where nobody else may."""
+    with TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_key_that_everybody_may_read_is_told(environ: dict[str, str], open_folder: Path) -> None:
+    path = open_folder / "shop-key"
     path.write_text(environ.pop("CHECKOUT_PROXY_SHOP_KEY"))
     path.chmod(0o644)
 
@@ -213,6 +222,18 @@ def test_a_key_that_everybody_may_read_is_told(environ: dict[str, str], tmp_path
 
     assert "everybody on this machine may read" in found["words"]
     assert found["remedy"] == f"chmod o-rwx {path}"
+
+
+def test_a_key_in_a_folder_of_ours_is_not_open(environ: dict[str, str], open_folder: Path) -> None:
+    # As the README makes it: the folder is closed, what lies in it is as the shell's umask has it.
+    path = open_folder / "shop-key"
+    path.write_text(environ.pop("CHECKOUT_PROXY_SHOP_KEY"))
+    path.chmod(0o644)
+    open_folder.chmod(0o750)
+
+    keys = environ | {"CHECKOUT_PROXY_SHOP_KEY_FILE": f"{path}"}
+
+    assert "everybody" not in str(examined(keys, "--only", "settings").findings)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ def _files(setup: Setup) -> Iterator[Finding]:
 
 def _is_open(path: Path) -> bool:
     try:
-        return bool(path.stat().st_mode & stat.S_IROTH)
+        # A folder on the way that lets nobody else in closes all that lies in it.
+        folders = (folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
+        return bool(path.stat().st_mode & stat.S_IROTH) and all(folders)
     except OSError:
         return False  # It was said among the mistakes.
