@@ -77,7 +77,7 @@ def serve(read: shops.Read, *, host: str, port: int, workers: int, web_only: boo
         to_stop.append(sender.stop)
 
     def reload() -> None:
-        if (now := shops.read_again(read)) is not None:
+        if (now := shops.read_again(read, web_half.served)) is not None:
             web_half.served = now
             server.signal_handler_reload()  # type: ignore[no-untyped-call]
             if sender is not None:

@@ -43,8 +43,11 @@ def read(
     return tuple(settings for settings, _ in shops)
 
 
-def read_again(read: Read) -> tuple[Settings, ...] | None:
-    """Return what *read* finds now, or ``None`` where it cannot work: the log has the mistakes."""
+def read_again(read: Read, before: Sequence[Settings]) -> tuple[Settings, ...] | None:
+    """Return what *read* finds now, or ``None`` where it cannot work: the log has the mistakes.
+
+    It has also which of the shops that were served *before* are no more.
+    """
     try:
         served = read()
         prepare(served)
@@ -54,6 +57,10 @@ def read_again(read: Read) -> tuple[Settings, ...] | None:
         logger.error("all goes on under the settings from before")
         return None
     logger.info("the settings were read again: %s", in_words(served))
+    there = {settings.shop for settings in served}
+    for gone in [settings for settings in before if settings.shop not in there]:
+        where = store(gone).place
+        logger.warning("%s is served no more: what is pending waits in %s", gone.shop, where)
     return served
 
 

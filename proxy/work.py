@@ -83,7 +83,7 @@ def work_alone(read: shops.Read) -> None:
 
     def reload() -> None:
         nonlocal served
-        if (now := shops.read_again(read)) is not None:
+        if (now := shops.read_again(read, served)) is not None:
             served = now
             round_over.set()
 

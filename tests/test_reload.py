@@ -120,6 +120,20 @@ def test_a_mistake_is_said_and_changes_nothing_also_for_a_worker_that_begins_lat
         until(lambda: carts(tea.klaviyo))
 
 
+def test_a_shop_that_is_served_no_more_is_told(tmp_path: Path) -> None:
+    with (
+        stall("tea", tmp_path) as tea,
+        stall("coffee", tmp_path) as coffee,
+        Proxy(environ(tmp_path, tea, coffee) | SIGNED) as proxy,
+    ):
+        environ(tmp_path, tea)
+
+        reload(proxy)
+
+    assert "coffee is served no more: what is pending waits in" in proxy.log
+    assert "tea is served no more" not in proxy.log
+
+
 class Sender(Program):
     """``python -m proxy work``."""
 
