@@ -755,6 +755,7 @@ def signed(*keys: str, shop: str = "shop", **more: Any) -> str:
         (signed(TOKEN_KEYS[-20:], shop="tea"), "is of the shop 'tea'", "CHECKOUT_PROXY_SHOP"),
         ("nonsense", "This is no token", "as it stands in data-token"),
     ],
+    ids=["another key", "line break", "list of keys", "shop's key", "another shop", "no token"],
 )
 def test_why_a_token_would_be_refused_is_told(
     environ: dict[str, str], token: str, words: str, remedy: str
