@@ -275,6 +275,8 @@ def test_a_token_is_told_part_by_part(desk: Desk) -> None:
         (f"{HOSTILE}.a.b", "form"),
         ("😀.é.ß", "form"),
     ],
+    # Tokens are of this moment, and every process that runs tests must know each by one name.
+    ids=["nothing", "word", "a.b.c", "cut", "torn", "another key", "another shop", "html", "odd"],
 )
 def test_each_mistake_in_a_token_names_its_step(desk: Desk, text: str, step: str) -> None:
     assert f"It stops at: {step}." in desk.try_token(text)
