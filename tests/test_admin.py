@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import requests
 from flask import Flask, Response, request
+from itsdangerous import TimestampSigner
 
 from proxy import checkouts, facts
 from proxy.admin.signin import SignIn
@@ -161,6 +162,22 @@ def test_another_password_or_key_ends_every_session(password: str, secret: str) 
     with Flask(__name__).test_request_context(headers={"Cookie": cookie}):
         assert before.operator(request) is not None
         assert after.operator(request) is None
+
+
+@pytest.mark.parametrize(
+    ("hours", "holds"), [(2 / 3600, True), (-11.9, True), (-12.1, False), (12.1, False)]
+)
+def test_a_session_lasts_twelve_hours_also_on_a_machine_behind(
+    monkeypatch: pytest.MonkeyPatch, hours: float, holds: bool
+) -> None:
+    sign_in = SignIn(PASSWORD, "s", lambda: NOON)
+    with monkeypatch.context() as patch:
+        signed_at = int(datetime.now(UTC).timestamp() + hours * 3600)
+        patch.setattr(TimestampSigner, "get_timestamp", lambda _: signed_at)
+        cookie = sign_in.begin(Response()).headers["Set-Cookie"].partition(";")[0]
+
+    with Flask(__name__).test_request_context(headers={"Cookie": cookie}):
+        assert (sign_in.operator(request) is not None) == holds
 
 
 def test_who_signed_out_is_out(operator: Operator) -> None:
