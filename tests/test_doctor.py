@@ -300,6 +300,7 @@ def test_a_book_that_is_none_hides_no_other_check(environ: dict[str, str], tmp_p
     assert diagnosis.verdict("klaviyo", "key") == "well"
 
 
+@pytest.mark.slow
 def test_a_klaviyo_that_says_nothing_keeps_nobody_waiting(
     klaviyo: Klaviyo, environ: dict[str, str]
 ) -> None:

@@ -173,6 +173,7 @@ def test_the_examples_tell_our_requests_from_others(
 # -- as an operator has it ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_a_refused_key_is_told_in_the_log_in_the_status_and_to_the_webhook(
     url: str, tmp_path: Path

@@ -24,6 +24,7 @@ needs_wrk = pytest.mark.skipif(
 
 
 @needs_wrk
+@pytest.mark.slow
 def test_the_bench_measures_us_beside_bare_flask(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     command = [sys.executable, "-m", "tests.bench", "--rounds", "1", "--seconds", "1"]

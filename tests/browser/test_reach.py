@@ -198,6 +198,7 @@ def test_what_was_typed_arrives_although_the_page_goes_at_once(
     assert arrived == times
 
 
+@pytest.mark.slow
 def test_a_page_that_sends_without_keepalive_loses_some(
     browser: Browser, site: Site, figure: Figure
 ) -> None:

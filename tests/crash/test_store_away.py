@@ -94,6 +94,7 @@ def test_a_full_disk_is_said_and_survived_and_all_that_was_acknowledged_arrives(
     assert pages.refused - set(carts(klaviyo))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_nearly_full_is_an_alarm_until_there_is_room(
     tmp_path: Path, klaviyo: Klaviyo
 ) -> None:
