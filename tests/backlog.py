@@ -12,18 +12,19 @@ from decimal import Decimal
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from proxy import facts
 from proxy.carts.cart import Cart, LineItem
 from proxy.checkouts import ConsentMode, Rules
-from proxy.facts import CartPushed, Fact, StatePosted
+from proxy.facts import CartPushed, StatePosted
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from proxy.store.received import Received
 from tests.actors import KLAVIYO_KEY, environment, until
 from tests.running import ours
+from tests.said import received
 
 _RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
 _TEA = LineItem(
@@ -64,35 +65,13 @@ def lay_up(store: Store, count: int) -> None:
 def _said(count: int) -> Iterator[Received]:
     began = datetime.now(UTC) - timedelta(hours=1)
     for number in range(count):
-        cart_id, at = f"c-{number}", began + timedelta(microseconds=number)
-        yield _received(
-            2 * number + 1,
-            CartPushed(id=f"p-{number}", shop="shop", cart_id=cart_id, received_at=at, cart=_CART),
-        )
-        yield _received(
-            2 * number + 2,
-            StatePosted(
-                id=f"s-{number}",
-                shop="shop",
-                cart_id=cart_id,
-                received_at=at,
-                acted_at=at,
-                email=f"jane.{number}@shop-demo.io",
-            ),
-        )
-
-
-def _received(seq: int, fact: Fact) -> Received:
-    return Received(
-        inbox="an-inbox-that-is-gone",
-        seq=seq,
-        id=fact.id,
-        shop=fact.shop,
-        kind=facts.kind(fact),
-        cart_id=fact.cart_id,
-        received_at=fact.received_at,
-        body=facts.encode(fact),
-    )
+        about: dict[str, Any] = {"shop": "shop", "cart_id": f"c-{number}"}
+        at = began + timedelta(microseconds=number)
+        cart = CartPushed(id=f"p-{number}", received_at=at, cart=_CART, **about)
+        email = f"jane.{number}@shop-demo.io"
+        state = StatePosted(id=f"s-{number}", received_at=at, acted_at=at, email=email, **about)
+        for seq, fact in enumerate((cart, state), 2 * number + 1):
+            yield received(fact, seq, inbox="an-inbox-that-is-gone")
 
 
 def drain(folder: Path, count: int, *, throttled: bool, patience: float = 1_800) -> Drained:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+from proxy import facts
 from proxy.carts.cart import Cart, LineItem
 from proxy.facts import (
     CancelAsked,
@@ -13,11 +14,13 @@ from proxy.facts import (
     Consent,
     ConsentState,
     Counted,
+    Fact,
     HurryAsked,
     OrderPlaced,
     ReplayAsked,
     StatePosted,
 )
+from proxy.store.received import Received
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 JANE, JOHN = "jane@shop-demo.io", "john@shop-demo.io"
@@ -64,6 +67,20 @@ def cancel(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> Ca
 
 def counted(minute: float, **counts: dict[str, int]) -> Counted:
     return Counted(counts=counts, **_fact(minute, ""))
+
+
+def received(fact: Fact, seq: int = 1, inbox: str = "i-1") -> Received:
+    """Return *fact* as it lies in an inbox."""
+    return Received(
+        inbox=inbox,
+        seq=seq,
+        id=fact.id,
+        shop=fact.shop,
+        kind=facts.kind(fact),
+        cart_id=fact.cart_id,
+        received_at=fact.received_at,
+        body=facts.encode(fact),
+    )
 
 
 def _fact(received_at: float, cart_id: str) -> dict[str, Any]:

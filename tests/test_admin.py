@@ -21,11 +21,10 @@ from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.facts import CancelAsked, Fact, HurryAsked, ReplayAsked
 from proxy.identity import address_key
 from proxy.store.book import Book, Change, Seen
-from proxy.store.received import Received
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
-from tests.said import JANE, NOON, order, state
+from tests.said import JANE, NOON, order, received, state
 from tests.web import TOKEN_KEY, Web, served
 
 RULES = Rules(
@@ -59,20 +58,7 @@ def operator(web: Web) -> Operator:
 
 
 def take_in(book: Book, *said: Fact) -> None:
-    received = [
-        Received(
-            inbox="i",
-            seq=seq,
-            id=fact.id,
-            shop=fact.shop,
-            kind=facts.kind(fact),
-            cart_id=fact.cart_id,
-            received_at=fact.received_at,
-            body=facts.encode(fact),
-        )
-        for seq, fact in enumerate(said, 1)
-    ]
-    book.take_in(received, RULES)
+    book.take_in([received(fact, seq) for seq, fact in enumerate(said, 1)], RULES)
 
 
 def die(book: Book, cart_id: str, reason: str) -> None:

@@ -15,8 +15,7 @@ from proxy.store import Store
 from proxy.store.book import Book, Seen
 from proxy.store.received import Received
 from proxy.tallies import EVER, What
-from tests.said import NOON, after, counted
-from tests.test_book import received
+from tests.said import NOON, after, counted, received
 
 RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
 RAISED, CLEARED = State.RAISED, State.CLEARED

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from proxy import checkouts, facts, tallies
+from proxy import checkouts, tallies
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
 from proxy.claims import Compared
@@ -37,7 +37,6 @@ from proxy.standing import Standing
 from proxy.store import Store, schema
 from proxy.store.book import Book, Change
 from proxy.store.reader import Attempt, Wanted
-from proxy.store.received import Received
 from proxy.tallies import EVER, What
 from tests.said import (
     CART,
@@ -50,6 +49,7 @@ from tests.said import (
     deleted,
     order,
     pushed,
+    received,
     replay,
     state,
 )
@@ -63,20 +63,6 @@ def book(store: Store) -> Iterator[Book]:
     with store.account("shop", Event()) as book:
         assert book is not None
         yield book
-
-
-def received(fact: Fact, seq: int = 1, inbox: str = "i-1") -> Received:
-    """Return *fact* as it lies in an inbox."""
-    return Received(
-        inbox=inbox,
-        seq=seq,
-        id=fact.id,
-        shop=fact.shop,
-        kind=facts.kind(fact),
-        cart_id=fact.cart_id,
-        received_at=fact.received_at,
-        body=facts.encode(fact),
-    )
 
 
 def take_in(book: Book, *said: Fact) -> None:

@@ -27,10 +27,21 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.steps import Answer, Step, Verdict, decode, encode, passed
 from proxy.store import Inbox, Store
 from proxy.store.book import Book, Change
-from proxy.store.received import Received
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
 from tests.postgres import Postgres, emptied
-from tests.said import CART, DENIED, GRANTED, JANE, JOHN, NOON, after, order, pushed, state
+from tests.said import (
+    CART,
+    DENIED,
+    GRANTED,
+    JANE,
+    JOHN,
+    NOON,
+    after,
+    order,
+    pushed,
+    received,
+    state,
+)
 from tests.tables import Tables
 from tests.watching import watch
 
@@ -70,19 +81,6 @@ def book(store: Store) -> Iterator[Book]:
 @pytest.fixture
 def tables(url: str) -> Tables:
     return Tables(url)
-
-
-def received(fact: Fact, seq: int = 1) -> Received:
-    return Received(
-        inbox="i-1",
-        seq=seq,
-        id=fact.id,
-        shop=fact.shop,
-        kind=facts.kind(fact),
-        cart_id=fact.cart_id,
-        received_at=fact.received_at,
-        body=facts.encode(fact),
-    )
 
 
 def take_in(book: Book, *said: Fact) -> None:

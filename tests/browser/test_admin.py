@@ -11,17 +11,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from proxy import checkouts, facts, steps
+from proxy import checkouts, steps
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules
-from proxy.facts import Fact, QuestionAsked, StatePosted
+from proxy.facts import QuestionAsked, StatePosted
 from proxy.standing import Standing
 from proxy.steps import Answer, Step, Verdict
 from proxy.store import Store
 from proxy.store.book import Book, Change, Seen
-from proxy.store.received import Received
 from tests.operator import PASSWORD
-from tests.said import JANE
+from tests.said import JANE, received
 from tests.web import served
 
 RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
@@ -78,7 +77,7 @@ def _leave(book: Book, number: int, at: datetime, *, outage: bool) -> None:
     said = StatePosted(
         id=cart_id, shop="shop", cart_id=cart_id, received_at=at, acted_at=at, email=JANE
     )
-    book.take_in([_received(number, said)], RULES)
+    book.take_in([received(said, number)], RULES)
     (checkout,) = book.checkouts("shop", cart_id)
     refuse = partial(checkouts.refused, reason="no cart was pushed (PUT /v1/carts/{cart_id})")
     deliver = partial(checkouts.delivered, at=at + timedelta(seconds=31))
@@ -91,23 +90,10 @@ def _leave(book: Book, number: int, at: datetime, *, outage: bool) -> None:
 
 def _ask(book: Book, now: datetime) -> None:
     asked = QuestionAsked(id="q-1", shop="shop", cart_id="c-1", received_at=now)
-    book.take_in([_received(60, asked)], RULES)
+    book.take_in([received(asked, 60)], RULES)
     verdicts = [Step(name=verdict, verdict=verdict, words="why") for verdict in Verdict]
     answer = steps.encode(Answer(steps=tuple(verdicts), event='{"value":19.9}'))
     book.put_answer("shop", asked.id, answer, now)
-
-
-def _received(seq: int, fact: Fact) -> Received:
-    return Received(
-        inbox="i",
-        seq=seq,
-        id=fact.id,
-        shop=fact.shop,
-        kind=facts.kind(fact),
-        cart_id=fact.cart_id,
-        received_at=fact.received_at,
-        body=facts.encode(fact),
-    )
 
 
 @pytest.fixture(params=[(PHONE, "dark"), (DESK, "light")], ids=["phone", "desk"])
