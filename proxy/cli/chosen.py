@@ -1,0 +1,49 @@
+"""Chosen: the shop that a command is about, with its settings and its book."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from proxy import shops
+from proxy.settings import Judge, Settings
+
+if TYPE_CHECKING:
+    from proxy.store.book import Book
+
+
+option = click.option("--shop", "name", help="The shop's name, where there are several.")
+
+
+def shop(name: str | None, *, need: tuple[str, ...] = (), judge: Judge | None = None) -> Settings:
+    """Return the settings of the shop *name*, or of the only one."""
+    known = shops.read(os.environ, need=need, judge=judge)
+    found = [settings for settings in known if name in (None, settings.shop)]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(settings.shop for settings in known)
+    if name is None:
+        raise click.UsageError(f"Which of the shops {listed}? Say it with --shop.")
+    raise click.UsageError(f"There is no shop {name}: there is {listed}.")
+
+
+def judge(carts: str, described: Mapping[str, Any], key: str) -> Collection[str]:
+    """Return what is wrong with a source of carts, for those who are going to ask it."""
+    from proxy.carts.described import mistakes
+
+    return mistakes(carts, described, key)
+
+
+@contextmanager
+def book(settings: Settings) -> Iterator["Book"]:
+    """Give the book of a shop, or say where one was looked for."""
+    store = shops.store(settings)
+    if not store.exists:
+        raise click.ClickException(
+            f"there is no store at {store.place} yet: "
+            "has a sender run there, and is CHECKOUT_PROXY_STORE the same here?"
+        )
+    with closing(store.book()) as book:
+        yield book

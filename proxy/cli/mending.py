@@ -1,0 +1,92 @@
+"""Mending: the commands that wish something of a checkout: again, now, or not at all."""
+
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TypeVar
+from uuid import uuid4
+
+import click
+
+from proxy import shops, story
+from proxy.checkouts import Status
+from proxy.cli import chosen, progress
+from proxy.facts import Asked, CancelAsked, HurryAsked, ReplayAsked
+from proxy.store import Inbox
+
+A = TypeVar("A", bound=Asked)
+
+
+@click.command()
+@click.argument("cart_id", required=False)
+@chosen.option
+@click.option("--reason", help="All dead letters whose reason contains this.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+def replay(cart_id: str | None, name: str | None, reason: str | None, everything: bool) -> None:
+    """Send dead letters again: of CART_ID, by reason, or all. They keep their unique id."""
+    if sum([cart_id is not None, reason is not None, everything]) != 1:
+        raise click.UsageError("Name a CART_ID, or give --reason, or --all.")
+    settings = chosen.shop(name)
+    with chosen.book(settings) as book, closing(shops.store(settings).inbox()) as inbox:
+        dead = book.dead(settings.shop, reason=reason, cart_id=cart_id)
+        asked = (_asked(ReplayAsked, settings.shop, each.cart_id, each.epoch) for each in dead)
+        many = book.counts(settings.shop).get(Status.DEAD, 0)
+        # Of some by their reason it is not known how many there are.
+        with progress.shown("Dead letters", many if everything else 0) as done:
+            count = _ask_for_replay(inbox, asked, done)
+    if cart_id is not None and not count:
+        raise click.ClickException(f"no dead letter of {cart_id}: see `checkout-proxy trace`")
+    click.echo(f"{count} dead letter{'' if count == 1 else 's'} will be sent again.")
+
+
+@click.command()
+@click.argument("cart_id")
+@chosen.option
+def hurry(cart_id: str, name: str | None) -> None:
+    """Send what is pending of CART_ID now, and do not wait until it is due."""
+    _wish(name, cart_id, HurryAsked, (Status.PENDING,))
+    click.echo("It is to be sent now; see `checkout-proxy trace`.")
+
+
+@click.command()
+@click.argument("cart_id")
+@chosen.option
+def cancel(cart_id: str, name: str | None) -> None:
+    """Do not send CART_ID, whatever the shopper goes on to say; a later visit is another matter."""
+    _wish(name, cart_id, CancelAsked, (Status.PENDING, Status.DEAD, Status.QUARANTINED))
+    click.echo("It is not to be sent.")
+
+
+def _wish(name: str | None, cart_id: str, kind: type[Asked], statuses: Collection[Status]) -> None:
+    """Write down what is wished of a cart's last checkout, if that stands at one of *statuses*."""
+    settings = chosen.shop(name)
+    with chosen.book(settings) as book:
+        last = book.checkouts(settings.shop, cart_id)[-1:]
+    if not last or last[0].status not in statuses:
+        stands = story.headline(last[0]) if last else "nothing was received for it"
+        raise click.ClickException(f"{cart_id} cannot be helped so: {stands}")
+    with closing(shops.store(settings).inbox()) as inbox:
+        inbox.append(_asked(kind, last[0].shop, cart_id, last[0].epoch))
+
+
+def _asked(kind: type[A], shop: str, cart_id: str, epoch: datetime) -> A:
+    at = datetime.now(UTC)
+    return kind(id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=at, epoch=epoch)
+
+
+def _ask_for_replay(
+    inbox: Inbox, asked: Iterator[ReplayAsked], done: Callable[[int], object]
+) -> int:
+    """Write the wishes down as facts, like everything the sender acts on; return how many."""
+    count = 0
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        # Together, for they share the disk's syncs; and never all of a million at once.
+        while some := list(islice(asked, _AT_ONCE)):
+            count += len(list(threads.map(inbox.append, some)))
+            done(len(some))
+    return count
+
+
+_AT_ONCE = 64
