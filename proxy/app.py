@@ -18,7 +18,8 @@ from proxy.admin.signin import SignIn
 from proxy.carts import presets
 from proxy.counts import Counts
 from proxy.fast import Fast
-from proxy.settings import WEB, Settings, guest_pattern
+from proxy.settings import WEB, Settings
+from proxy.settings.sources import guest_pattern
 from proxy.snippet import Snippet
 from proxy.store import Inbox
 from proxy.tallies import What

@@ -7,7 +7,7 @@ from itertools import combinations
 from proxy import config
 from proxy.config import File, Section
 from proxy.errors import Misconfigured
-from proxy.settings import Judge, Settings, names, place, variable
+from proxy.settings import Settings, names, reading, variable
 from proxy.store import Store
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _DIFFERENT = {
 
 
 def read(
-    environ: Mapping[str, str], *, need: tuple[str, ...] = (), judge: Judge | None = None
+    environ: Mapping[str, str], *, need: tuple[str, ...] = (), judge: reading.Judge | None = None
 ) -> tuple[Settings, ...]:
     """Return the settings of each shop, or raise :exc:`Misconfigured` with every mistake.
 
@@ -33,7 +33,7 @@ def read(
     mistakes, shops = list(file.mistakes), []
     for section in file.sections.values():
         try:
-            settings = Settings.of(environ, section, need=need, judge=judge)
+            settings = reading.read(environ, section, need=need, judge=judge)
             shops.append((settings, section))
         except Misconfigured as error:
             mistakes += error.mistakes
@@ -103,9 +103,9 @@ def _clashes(shops: Sequence[_Shop]) -> Iterator[str]:
     for (one, _), (other, section) in combinations(shops, 2):
         for name, why in _DIFFERENT.items():
             if getattr(other, name) is not None and getattr(other, name) == getattr(one, name):
-                where = f"{place(section, name)}: {other.shop} has the key of {one.shop}"
+                where = f"{reading.place(section, name)}: {other.shop} has the key of {one.shop}"
                 yield f"{where}, and {why}"
         shared = set(one.origins) & set(other.origins)
         if shared and one.guests == other.guests == "on":
-            where = f"{place(section, 'origins')} has {', '.join(sorted(shared))}"
+            where = f"{reading.place(section, 'origins')} has {', '.join(sorted(shared))}"
             yield f"{where}, as {one.shop} has: a guest's shop is known by the page's origin"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy import shops
-from proxy.settings import Judge, Settings
+from proxy.settings import Settings
+from proxy.settings.reading import Judge
 
 if TYPE_CHECKING:
     from proxy.store.book import Book

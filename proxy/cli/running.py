@@ -9,7 +9,8 @@ import click
 
 from proxy import logs, shops
 from proxy.cli import chosen, progress
-from proxy.settings import SENDER, WEB, Judge, Settings
+from proxy.settings import SENDER, WEB, Settings
+from proxy.settings.reading import Judge
 from proxy.tokens import SHORTEST_KEY
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from proxy import shops
 from proxy.config import Section
 from proxy.errors import Misconfigured
-from proxy.settings import PREFIX, SENDER, WEB, Judge, Settings, variable
+from proxy.settings import PREFIX, SENDER, WEB, Settings, reading, variable
 from proxy.store import Store
 
 
@@ -84,7 +84,7 @@ class Setup:
         return shops.store(self.settings)
 
 
-def read(environ: Mapping[str, str], asked: Asked, judge: Judge) -> tuple[Setup, ...]:
+def read(environ: Mapping[str, str], asked: Asked, judge: reading.Judge) -> tuple[Setup, ...]:
     """Return the set-up of each shop that *environ* describes, whatever is wrong with it.
 
     :exc:`ValueError` says which shops there are, where the one that is meant is not known.
@@ -105,7 +105,7 @@ def read(environ: Mapping[str, str], asked: Asked, judge: Judge) -> tuple[Setup,
     return tuple(setups)
 
 
-def _mistakes(environ: Mapping[str, str], judge: Judge) -> tuple[str, ...]:
+def _mistakes(environ: Mapping[str, str], judge: reading.Judge) -> tuple[str, ...]:
     try:
         shops.read(environ, need=WEB + SENDER, judge=judge)
     except Misconfigured as error:
@@ -113,7 +113,7 @@ def _mistakes(environ: Mapping[str, str], judge: Judge) -> tuple[str, ...]:
     return ()
 
 
-def _setups(environ: Mapping[str, str], asked: Asked, judge: Judge) -> list[Setup]:
+def _setups(environ: Mapping[str, str], asked: Asked, judge: reading.Judge) -> list[Setup]:
     found = shops.sections(environ).sections
     if not found:
         # The file cannot be read: what does not depend on it is examined all the same.
@@ -126,12 +126,12 @@ def _setup(
     environ: Mapping[str, str],
     section: Section,
     asked: Asked,
-    judge: Judge,
+    judge: reading.Judge,
     doubtful: Collection[str] = (),
 ) -> Setup:
     mistakes: tuple[str, ...] = ()
     try:
-        Settings.of(environ, section, need=WEB + SENDER, judge=judge)
+        reading.read(environ, section, need=WEB + SENDER, judge=judge)
     except Misconfigured as error:
         mistakes = error.mistakes
     settings, more = _readable(environ, section, judge)
@@ -158,7 +158,7 @@ def _key_files(environ: Mapping[str, str], section: Section) -> Iterator[tuple[s
 
 
 def _readable(
-    environ: Mapping[str, str], section: Section, judge: Judge
+    environ: Mapping[str, str], section: Section, judge: reading.Judge
 ) -> tuple[Settings, frozenset[str]]:
     """Return the settings without what cannot be read, and the names of that."""
     # What the table itself refused is not among its texts, and a default would stand for it.
@@ -166,7 +166,7 @@ def _readable(
     left, section = dict(environ), replace(section, mistakes=())
     while True:
         try:
-            return Settings.of(left, section, judge=judge), frozenset(doubtful)
+            return reading.read(left, section, judge=judge), frozenset(doubtful)
         except Misconfigured as error:
             blamed = _blamed(error.mistakes, section)
             doubtful |= {_name(blame) for blame in blamed}

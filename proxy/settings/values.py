@@ -1,0 +1,200 @@
+"""Values: what may be said of each kind of setting, and what it is read as.
+
+Each raises :exc:`ValueError`, whose words go on from the setting's name.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from proxy.checkouts import LONGEST_WAIT
+
+
+def seconds(text: str) -> timedelta:
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text):
+        raise ValueError("is a number of seconds, such as 30")
+    return timedelta(seconds=float(text))
+
+
+def period(text: str) -> timedelta:
+    period = seconds(text)
+    if not period:
+        raise ValueError("is a number of seconds above zero, such as 86400")
+    return period
+
+
+def settle_time(text: str) -> timedelta:
+    time = seconds(text)
+    if time > LONGEST_WAIT:
+        raise ValueError(f"is at most {LONGEST_WAIT.total_seconds():.0f} seconds")
+    return time
+
+
+def silence(text: str) -> timedelta:
+    silence = seconds(text)
+    # What is counted is counted by the minute, and such a time has three parts.
+    if timedelta(0) < silence < _SHORTEST_SILENCE:
+        raise ValueError("is 0, or a number of seconds from 600 on")
+    return silence
+
+
+_SHORTEST_SILENCE = timedelta(minutes=10)
+
+
+def name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise ValueError("is 1 to 64 letters, digits, dots, dashes and underscores")
+    if not text.strip("."):
+        raise ValueError(f"is {text}, which is no name of a folder")
+    return text
+
+
+def keys(text: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in text.split(","))
+    if not all(keys):
+        raise ValueError("is a list with commas between, and one of its keys is empty")
+    if any(re.search(r"\s", key) for key in keys):
+        raise ValueError("is a list with commas between, and one of its keys has a space in it")
+    return keys
+
+
+def header_value(text: str) -> str:
+    # A line break in the key makes Klaviyo's front answer 400 in HTML (klaviyo-api-ruby#39).
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("is one word of printable ASCII: a space or a line break crept in")
+    return text
+
+
+def password(text: str) -> str:
+    if len(text) < _SHORTEST_PASSWORD:
+        raise ValueError(
+            f"has {_SHORTEST_PASSWORD} characters at least; `openssl rand -hex 16` makes a good one"
+        )
+    return text
+
+
+_SHORTEST_PASSWORD = 12
+
+
+def url(text: str) -> str:
+    if not _is_address(text) or urlsplit(text).query:
+        raise ValueError("is an address such as https://a.klaviyo.com")
+    return text.rstrip("/")
+
+
+def hook(text: str) -> str:
+    # Unlike the others it may have a query: some receivers know by it whose it is.
+    if not _is_address(text):
+        raise ValueError("is an address such as https://ops.example.com/checkout-proxy")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether *text* is an address of the web's, with nobody's password in it."""
+    parts = urlsplit(text)
+    has_form = re.fullmatch(r"https?://[!-~]+", text) is not None
+    more = parts.fragment or parts.username or parts.password
+    return has_form and bool(parts.hostname) and not more and _has_port(parts)
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Tell whether the port, if there is one, can be one."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip().rstrip("/") for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
+            raise ValueError(
+                f"is a list of origins such as https://shop.com, and {origin!r} is none"
+            )
+    return tuple(_without_usual_port(origin) for origin in origins)
+
+
+def _without_usual_port(origin: str) -> str:
+    """Return *origin* as browsers send it: without the port that its scheme has anyway."""
+    usual = ":443" if origin.startswith("https:") else ":80"
+    return origin.removesuffix(usual)
+
+
+def file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise ValueError(f"is {text}, and there is no such file")
+    return Path(text)
+
+
+def prefix(text: str) -> str:
+    if not re.fullmatch(r"(/[a-z0-9_-]+)+", text):
+        raise ValueError(
+            "is a path such as /co: small letters, digits, dashes, no slash at its end"
+        )
+    if text.split("/")[1] in ("v1", "admin", "healthz", "readyz", "metrics"):
+        raise ValueError(f"is {text}, where the proxy has something else; /co is free")
+    return text
+
+
+def revision(text: str) -> str:
+    try:
+        # Python reads 20260715 as a date too, and Klaviyo does not.
+        revision = date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
+    except ValueError:
+        revision = None
+    if revision is None:
+        raise ValueError("is a date such as 2026-07-15")
+    if revision < _FIRST_WITH_BACKFILL:
+        raise ValueError(f"is {text}: from {_FIRST_WITH_BACKFILL} on an event can be a backfill")
+    return text
+
+
+# Earlier ones refuse an event that is late ("Create Event", Klaviyo's API reference).
+_FIRST_WITH_BACKFILL = date(2026, 4, 15)
+
+
+def store(text: str) -> str:
+    if text.startswith("postgresql://"):
+        _check_postgresql(text)
+    elif not re.fullmatch(r"sqlite:///.+", text):
+        raise ValueError(
+            "is sqlite:/// and a folder, such as sqlite:////var/lib/checkout-proxy, "
+            "or postgresql:// and a database, such as postgresql://proxy@db.internal/proxy"
+        )
+    return text
+
+
+def _check_postgresql(url: str) -> None:
+    # What libpq says of a URL it cannot read may have the password in it.
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError:
+        raise ValueError(
+            "is a PostgreSQL database: pip install 'checkout-proxy[postgres]'"
+        ) from None
+    try:
+        conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError(
+            "cannot be read as a URI of PostgreSQL's; in a password @ / : are %40 %2F %3A"
+        ) from None
+
+
+def metric(text: str) -> str:
+    # "Must be less than 128 characters" (Create Event, revision 2026-07-15).
+    if len(text) >= 128:
+        raise ValueError("is a name of fewer than 128 characters")
+    return text
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"is one of {', '.join(words)}")
+        return text
+
+    return parse
