@@ -1,7 +1,7 @@
 """Checkouts: the laws, as pure functions from what was received to what becomes of it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -123,9 +123,6 @@ LONGEST_WAIT = timedelta(hours=1)
 
 # The inboxes of several web workers are read within a moment of each other.
 INBOXES_APART = timedelta(minutes=1)
-
-_PATIENCE = {Trouble.NO_CART: timedelta(hours=6), Trouble.KLAVIYO: timedelta(hours=72)}
-_GONE_TRIES = 3
 
 
 def public_id(cart_id: str) -> str:
@@ -260,7 +257,7 @@ def _without_cart(checkout: Checkout) -> Checkout:
         return checkout
     reason = "the shop took the cart away"
     cancelled = replace(checkout, status=Status.CANCELLED, reason=reason, due_at=None)
-    return _erased_if_closed(cancelled)
+    return erased_if_closed(cancelled)
 
 
 def _asked(checkout: Checkout, asked: Asked, rules: Rules) -> Checkout:
@@ -271,7 +268,7 @@ def _asked(checkout: Checkout, asked: Asked, rules: Rules) -> Checkout:
     settled_later = replace(checkout, settled_at=max(checkout.settled_at, asked.received_at))
     match asked, checkout.status:
         case ReplayAsked(), Status.DEAD:
-            return _judged(_untroubled(replace(settled_later, status=Status.PENDING)), rules)
+            return _judged(untroubled(replace(settled_later, status=Status.PENDING)), rules)
         case HurryAsked(), Status.PENDING:
             settled_at = min(checkout.settled_at, asked.received_at)
             return _judged(replace(checkout, settled_at=settled_at, retry_at=None), rules)
@@ -343,15 +340,15 @@ def _judged(checkout: Checkout, rules: Rules) -> Checkout:
     # Only an operator opens a dead letter again; but an order or a denial ends it too.
     stays_dead = checkout.status is Status.DEAD and judgement.status is not Status.CANCELLED
     if checkout.status is Status.DELIVERED or checkout.maybe_sent or stays_dead:
-        return _erased_if_closed(checkout)
+        return erased_if_closed(checkout)
     still_troubled = checkout.trouble is not None and checkout.status is Status.PENDING
     judged = replace(
         checkout,
         status=judgement.status,
         reason=judgement.reason or (checkout.reason if still_troubled else "settling"),
-        due_at=None if judgement.reason else _due_at(checkout),
+        due_at=None if judgement.reason else when_due(checkout),
     )
-    return _erased_if_closed(judged)
+    return erased_if_closed(judged)
 
 
 def _judgement(checkout: Checkout, rules: Rules) -> Judgement:
@@ -380,7 +377,8 @@ def consent_judgement(latest: Latest, mode: ConsentMode) -> Judgement:
     return Judgement(Status.PENDING)
 
 
-def _due_at(checkout: Checkout) -> datetime:
+def when_due(checkout: Checkout) -> datetime:
+    """Return when *checkout* may be taken up: it has settled, and no retry has to wait."""
     return max(checkout.settled_at, checkout.retry_at or checkout.settled_at)
 
 
@@ -388,14 +386,15 @@ def _relieved(checkout: Checkout) -> Checkout:
     """Return *checkout* without its trouble, where that was the cart's, of which there is news."""
     cart_trouble = checkout.trouble in (Trouble.NO_CART, Trouble.CART_GONE)
     is_final = checkout.status in (Status.DELIVERED, Status.DEAD)
-    return _untroubled(checkout) if cart_trouble and not is_final else checkout
+    return untroubled(checkout) if cart_trouble and not is_final else checkout
 
 
-def _untroubled(checkout: Checkout) -> Checkout:
+def untroubled(checkout: Checkout) -> Checkout:
+    """Return *checkout* as if no attempt had met with trouble."""
     return replace(checkout, trouble=None, troubled_at=None, retry_at=None, attempts=0)
 
 
-def _erased_if_closed(checkout: Checkout) -> Checkout:
+def erased_if_closed(checkout: Checkout) -> Checkout:
     """Return *checkout* without a person's data, where nothing will be sent any more."""
     if checkout.status not in (Status.DELIVERED, Status.CANCELLED):
         return checkout
@@ -406,148 +405,3 @@ def _erased_if_closed(checkout: Checkout) -> Checkout:
         addressee=None,
         maybe_sent=checkout.maybe_sent or checkout.addressee is not None,
     )
-
-
-# -- what became of an attempt -----------------------------------------------------------
-#
-# Facts go on coming in while an attempt is under way, so each of these takes the checkout as it
-# stands when the attempt has ended.
-
-
-def tries(checkout: Checkout, trouble: Trouble) -> int:
-    """Return how often in a row *checkout* met *trouble*."""
-    return checkout.attempts if checkout.trouble is trouble else 0
-
-
-def addressed(
-    checkout: Checkout,
-    *,
-    seen: Checkout,
-    profile: Profile,
-    total: Amount | None = None,
-    claim: Compared | None = None,
-) -> Checkout:
-    """Return *checkout* about to be sent to *profile*, or as it is if it changed since *seen*."""
-    if checkout != seen:
-        return checkout
-    return replace(checkout, addressee=profile, total=total, claim=claim)
-
-
-def delivered(checkout: Checkout, at: datetime) -> Checkout:
-    """Return *checkout* after Klaviyo took the event: done, whatever else came in."""
-    return _erased_if_closed(
-        replace(
-            checkout,
-            status=Status.DELIVERED,
-            reason="Klaviyo took it",
-            delivered_at=at,
-            due_at=None,
-            trouble=None,
-            retry_at=None,
-        )
-    )
-
-
-def unless_changed(
-    checkout: Checkout, *, seen: Checkout, apply: Callable[[Checkout], Checkout]
-) -> Checkout:
-    """Return what *apply* makes of *checkout*, or as it is if something came in since *seen*.
-
-    What was found out about older words says nothing about newer ones: those get an attempt of
-    their own.
-    """
-    same = checkout.latest == seen.latest and checkout.settled_at == seen.settled_at
-    return apply(checkout) if same else checkout
-
-
-def refused(checkout: Checkout, reason: str) -> Checkout:
-    """Return *checkout* as a dead letter: it will not be sent unless somebody asks again."""
-    return _closed(checkout, Status.DEAD, reason)
-
-
-def quarantined(checkout: Checkout, reason: str) -> Checkout:
-    """Return *checkout* kept back as suspicious."""
-    return _closed(checkout, Status.QUARANTINED, reason)
-
-
-def cancelled(checkout: Checkout, reason: str) -> Checkout:
-    """Return *checkout* cancelled: there is nothing to be reminded of any more."""
-    return _closed(checkout, Status.CANCELLED, reason)
-
-
-def held_back(checkout: Checkout, reason: str, until: datetime) -> Checkout:
-    """Return *checkout* due at *until* and no patience burnt: what holds it up is not about it."""
-    if checkout.status is not Status.PENDING:
-        return checkout
-    waits = replace(_untroubled(checkout), retry_at=until, reason=reason)
-    return replace(waits, due_at=_due_at(waits))
-
-
-def waiting(checkout: Checkout, reason: str) -> Checkout:
-    """Return *checkout* without a due time: it waits until somebody says more."""
-    if checkout.status is not Status.PENDING:
-        return checkout
-    return replace(checkout, due_at=None, reason=reason)
-
-
-def held(checkout: Checkout) -> Checkout:
-    """Return *checkout* after an attempt that says nothing about it: no patience is burnt."""
-    return _untroubled(checkout)
-
-
-def unbound(checkout: Checkout) -> Checkout:
-    """Return *checkout* free to be sent to somebody else: surely no attempt has reached anybody."""
-    if checkout.addressee is None and not checkout.maybe_sent:
-        return checkout
-    return replace(checkout, addressee=None, maybe_sent=False)
-
-
-def postponed(
-    checkout: Checkout,
-    trouble: Trouble,
-    reason: str,
-    *,
-    now: datetime,
-    wait: timedelta,
-) -> Checkout:
-    """Return *checkout* due again after *wait*, or closed where patience is at its end."""
-    if checkout.status is not Status.PENDING:
-        return checkout
-    same = tries(checkout, trouble) > 0
-    tried = replace(
-        checkout,
-        trouble=trouble,
-        troubled_at=checkout.troubled_at if same else now,
-        attempts=tries(checkout, trouble) + 1,
-        retry_at=now + wait,
-        reason=reason,
-    )
-    return _given_up(tried, now) or replace(tried, due_at=_due_at(tried))
-
-
-def _given_up(checkout: Checkout, now: datetime) -> Checkout | None:
-    if checkout.trouble is Trouble.CART_GONE:
-        gone = checkout.attempts >= _GONE_TRIES
-        return _closed(checkout, Status.CANCELLED, checkout.reason) if gone else None
-    patience = _PATIENCE[checkout.trouble or Trouble.KLAVIYO]
-    if now - (checkout.troubled_at or now) < patience:
-        return None
-    hours = patience // timedelta(hours=1)
-    return refused(checkout, f"{checkout.reason} (given up after {hours} h)")
-
-
-def _closed(checkout: Checkout, status: Status, reason: str) -> Checkout:
-    if checkout.status is not Status.PENDING:
-        return checkout
-    closed = replace(checkout, status=status, reason=reason, due_at=None, retry_at=None)
-    return _erased_if_closed(closed)
-
-
-# Three tries for a cart that is gone take half a minute: a replica lags, a shop builds a cart anew.
-_CART_WAITS = {Trouble.NO_CART: (1, 2, 5, 15, 60), Trouble.CART_GONE: (5, 25)}
-
-
-def cart_wait(trouble: Trouble, attempts: int) -> timedelta:
-    """Return how long to wait for a cart after *attempts* tries met *trouble* before this one."""
-    waits = _CART_WAITS[trouble]
-    return timedelta(seconds=waits[min(attempts, len(waits) - 1)])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from proxy import checkouts, payload
+from proxy import checkouts, outcomes, payload
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef, CartSource
 from proxy.checkouts import Checkout, Rules, Trouble, public_id
@@ -61,7 +61,7 @@ class Ready:
 
     def address(self, checkout: Checkout) -> Checkout:
         """Return *checkout* about to be sent, or as it is if it changed meanwhile."""
-        return checkouts.addressed(
+        return outcomes.addressed(
             checkout,
             seen=self.checkout,
             profile=self.event.profile,
@@ -112,7 +112,7 @@ class Enricher:
         except Exception as error:
             logger.exception("%s cannot be made an event", checkout.unique_id)
             reason = f"a bug in the proxy ({type(error).__name__}); the log has it"
-            return NotReady(checkout=checkout, apply=partial(checkouts.refused, reason=reason))
+            return NotReady(checkout=checkout, apply=partial(outcomes.refused, reason=reason))
 
     def _with_cart(
         self, checkout: Checkout, pushed: Cart | None, *, in_bulk: bool
@@ -125,30 +125,30 @@ class Enricher:
             return self._cartless(checkout, error)
         if reading.completed:
             reason = "the shop says that the cart became an order"
-            return _found(checkout, partial(checkouts.cancelled, reason=reason))
+            return _found(checkout, partial(outcomes.cancelled, reason=reason))
         return self._addressed(checkout, reading.cart, in_bulk=in_bulk)
 
     def _cartless(self, checkout: Checkout, error: CartError) -> NotReady:
         reason, now = str(error), self._now()
         if isinstance(error, SourceRefused):
-            wait = partial(checkouts.held_back, reason=reason, until=now + _REFUSED_WAIT)
+            wait = partial(outcomes.held_back, reason=reason, until=now + _REFUSED_WAIT)
             return replace(_found(checkout, wait), refusal=reason)
         if not isinstance(error, CartGone | CartNotReady | SourceDown):
-            return _found(checkout, partial(checkouts.refused, reason=reason))
+            return _found(checkout, partial(outcomes.refused, reason=reason))
         trouble = Trouble.CART_GONE if isinstance(error, CartGone) else Trouble.NO_CART
-        pause = checkouts.cart_wait(trouble, checkouts.tries(checkout, trouble))
+        pause = outcomes.cart_wait(trouble, outcomes.tries(checkout, trouble))
         if isinstance(error, SourceDown):
             pause = max(pause, error.retry_after or pause)
-        postpone = partial(checkouts.postponed, trouble=trouble, reason=reason, now=now, wait=pause)
+        postpone = partial(outcomes.postponed, trouble=trouble, reason=reason, now=now, wait=pause)
         return _found(checkout, postpone)
 
     def _addressed(self, checkout: Checkout, cart: Cart, *, in_bulk: bool) -> Ready | NotReady:
         profile = checkout.addressee or identify(checkout.latest, cart_email=cart.email)
         if profile.is_nobody:
-            return _found(checkout, partial(checkouts.waiting, reason="waiting for an address"))
+            return _found(checkout, partial(outcomes.waiting, reason="waiting for an address"))
         if profile.is_reserved:
             reason = "the address is of a domain kept for examples, which Klaviyo drops"
-            return _found(checkout, partial(checkouts.quarantined, reason=reason))
+            return _found(checkout, partial(outcomes.quarantined, reason=reason))
         event = event_of(self._account, checkout, cart, profile, self._now())
         # Where an attempt may have arrived already, Klaviyo would refuse all of a bulk for it
         # ("If a unique_id is repeated …", Bulk Create Events), but takes it twice by itself.
@@ -196,5 +196,5 @@ def is_late(account: Account, checkout: Checkout, now: datetime) -> bool:
 
 def _found(checkout: Checkout, apply: Apply) -> NotReady:
     """Return what was found out before anything was sent: it holds while nothing else comes in."""
-    held = partial(checkouts.unless_changed, seen=checkout, apply=apply)
+    held = partial(outcomes.unless_changed, seen=checkout, apply=apply)
     return NotReady(checkout=checkout, apply=held)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from proxy import checkouts, payload
+from proxy import outcomes, payload
 from proxy.backoff import backoff
 from proxy.checkouts import Checkout, Trouble
 from proxy.enrich import Apply, Ready
@@ -123,19 +123,19 @@ def _attempt(answer: Answer, at: datetime, *, in_bulk: bool) -> Attempt:
 def _consequence(checkout: Checkout, answer: Answer, now: datetime) -> Apply:
     match answer.verdict:
         case Verdict.DELIVERED:
-            return partial(checkouts.delivered, at=now)
+            return partial(outcomes.delivered, at=now)
         case Verdict.NEVER:
-            refuse = partial(checkouts.refused, reason=answer.reason)
-            return partial(checkouts.unless_changed, seen=checkout, apply=refuse)
+            refuse = partial(outcomes.refused, reason=answer.reason)
+            return partial(outcomes.unless_changed, seen=checkout, apply=refuse)
         case Verdict.ACCOUNT_STOPPED:
-            return checkouts.held
-    tries = checkouts.tries(checkout, Trouble.KLAVIYO)
+            return outcomes.held
+    tries = outcomes.tries(checkout, Trouble.KLAVIYO)
     jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
     wait = answer.wait if answer.wait is not None else backoff(tries + 1, jitter)
     return partial(
-        checkouts.postponed, trouble=Trouble.KLAVIYO, reason=answer.reason, now=now, wait=wait
+        outcomes.postponed, trouble=Trouble.KLAVIYO, reason=answer.reason, now=now, wait=wait
     )
 
 
 def _unbound_after(apply: Apply, checkout: Checkout) -> Checkout:
-    return checkouts.unbound(apply(checkout))
+    return outcomes.unbound(apply(checkout))

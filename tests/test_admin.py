@@ -14,7 +14,7 @@ import requests
 from flask import Flask, Response, request
 from itsdangerous import TimestampSigner
 
-from proxy import checkouts, facts
+from proxy import facts, outcomes
 from proxy.admin.signin import SignIn
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules, Status
@@ -63,7 +63,7 @@ def take_in(book: Book, *said: Fact) -> None:
 
 def die(book: Book, cart_id: str, reason: str) -> None:
     (checkout,) = book.checkouts("shop", cart_id)
-    refuse = Change(checkout=checkout, apply=partial(checkouts.refused, reason=reason))
+    refuse = Change(checkout=checkout, apply=partial(outcomes.refused, reason=reason))
     book.change("shop", [refuse], NOON)
 
 
@@ -322,7 +322,7 @@ def test_a_checkouts_page_tells_its_story_and_what_was_sent(operator: Operator, 
     (checkout,) = book.checkouts("shop", "c-1")
     sent = Change(
         checkout=checkout,
-        apply=partial(checkouts.delivered, at=NOON),
+        apply=partial(outcomes.delivered, at=NOON),
         event=b'{"value":19.90,"metric":"x"}',
     )
     book.change("shop", [sent], NOON)

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from proxy import checkouts
+from proxy import outcomes
 from proxy.carts.cart import Cart, LineItem
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.signed import SignedCarts
@@ -308,11 +308,11 @@ def test_an_address_that_is_too_long_does_not_cost_the_event() -> None:
 def test_days_without_a_valid_key_burn_no_patience() -> None:
     (begun,) = folded(state(0, email=JANE))
     postponed = partial(
-        checkouts.postponed, trouble=Trouble.KLAVIYO, reason="503", wait=timedelta(minutes=1)
+        outcomes.postponed, trouble=Trouble.KLAVIYO, reason="503", wait=timedelta(minutes=1)
     )
     once = postponed(begun, now=after(0))
 
-    stopped = checkouts.held(once)
+    stopped = outcomes.held(once)
     again = postponed(stopped, now=after(80 * 60))
 
     assert again.status is Status.PENDING
@@ -487,7 +487,7 @@ def test_a_withdrawal_erases_what_was_kept_back_or_dead(
 ) -> None:
     (begun,) = folded(state(0, email="canary@x.io"))
     stopped = (
-        checkouts.quarantined(begun, "reserved") if kept_back else checkouts.refused(begun, "400")
+        outcomes.quarantined(begun, "reserved") if kept_back else outcomes.refused(begun, "400")
     )
     typed = [state(n / 9, email=f"canary{n}@x.io") for n in range(4)] if kept_back else []
 
@@ -513,7 +513,7 @@ def test_who_asks_for_consent_from_today_on_sends_nothing_without_it(pushing: Sc
 
 def test_what_is_pending_again_does_not_say_why_it_was_cancelled() -> None:
     (begun,) = folded(state(0, email=JANE))
-    troubled = checkouts.postponed(
+    troubled = outcomes.postponed(
         begun, Trouble.KLAVIYO, "503", now=after(0), wait=timedelta(minutes=1)
     )
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from proxy import checkouts, tallies
+from proxy import outcomes, tallies
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
 from proxy.claims import Compared
@@ -75,7 +75,7 @@ def only(book: Book, cart_id: str = "c-1") -> Checkout:
 
 
 def delivered(checkout: Checkout) -> Checkout:
-    return checkouts.delivered(checkout, NOON)
+    return outcomes.delivered(checkout, NOON)
 
 
 def bodies(tables: Tables) -> list[bytes | None]:
@@ -268,7 +268,7 @@ def test_an_older_cart_changes_nothing(book: Book, *, at_once: bool) -> None:
 
 
 def cartless(checkout: Checkout, minute: float) -> Checkout:
-    return checkouts.postponed(
+    return outcomes.postponed(
         checkout, Trouble.NO_CART, "no cart", now=after(minute), wait=timedelta(minutes=15)
     )
 
@@ -333,14 +333,14 @@ def test_what_is_due_is_due_from_that_very_moment(book: Book) -> None:
 def test_only_what_is_pending_of_this_shop_and_waits_for_nobody_is_due(book: Book) -> None:
     take_in(book, *(state(0, name, email=JANE) for name in ("sent", "dead", "waits", "kept back")))
     take_in(book, order(1, "ordered"), state(0, "another shop's", shop="shop-2"))
-    outcomes = {
+    became = {
         "sent": delivered,
-        "dead": partial(checkouts.refused, reason="400"),
-        "waits": partial(checkouts.waiting, reason="waiting for an address"),
-        "kept back": partial(checkouts.quarantined, reason="reserved"),
+        "dead": partial(outcomes.refused, reason="400"),
+        "waits": partial(outcomes.waiting, reason="waiting for an address"),
+        "kept back": partial(outcomes.quarantined, reason="reserved"),
     }
 
-    for name, apply in outcomes.items():
+    for name, apply in became.items():
         change(book, only(book, name), apply=apply)
 
     assert book.due("shop", after(60), limit=99) == []
@@ -436,9 +436,9 @@ def test_what_is_received_after_the_end_is_not_kept(tables: Tables, book: Book) 
 @pytest.mark.parametrize(
     "apply",
     [
-        partial(checkouts.refused, reason="400"),
-        partial(checkouts.quarantined, reason="reserved"),
-        partial(checkouts.waiting, reason="waiting for an address"),
+        partial(outcomes.refused, reason="400"),
+        partial(outcomes.quarantined, reason="reserved"),
+        partial(outcomes.waiting, reason="waiting for an address"),
     ],
     ids=["dead", "quarantined", "waiting"],
 )
@@ -507,7 +507,7 @@ def test_attempts_are_told_in_the_order_they_were_made(book: Book) -> None:
     ]
 
     for attempt in made:
-        change(book, only(book), apply=checkouts.held, attempts=(attempt,))
+        change(book, only(book), apply=outcomes.held, attempts=(attempt,))
 
     assert book.attempts("shop", "c-1") == made
     assert book.attempts("shop", "c-2") == []
@@ -516,7 +516,7 @@ def test_attempts_are_told_in_the_order_they_were_made(book: Book) -> None:
 def test_a_change_without_an_attempt_makes_none(book: Book) -> None:
     take_in(book, state(0, email=JANE))
 
-    change(book, only(book), apply=checkouts.held)
+    change(book, only(book), apply=outcomes.held)
 
     assert book.attempts("shop", "c-1") == []
 
@@ -560,7 +560,7 @@ def test_dead_letters_are_found_by_words_of_their_reason(book: Book) -> None:
     reasons = {"c-1": "Klaviyo answered 400: 100% bad", "c-2": "no cart_id", "c-3": "no cart id"}
     take_in(book, *(state(n, name) for n, name in enumerate(reasons)), state(0, "c-4"))
     for name, reason in reasons.items():
-        change(book, only(book, name), apply=partial(checkouts.refused, reason=reason))
+        change(book, only(book, name), apply=partial(outcomes.refused, reason=reason))
 
     def dead(reason: str | None = None) -> list[str]:
         return [letter.cart_id for letter in book.dead("shop", reason=reason)]
@@ -574,7 +574,7 @@ def test_dead_letters_are_found_by_words_of_their_reason(book: Book) -> None:
 
 def test_a_replay_sends_a_dead_letter_again(book: Book) -> None:
     take_in(book, state(0, email=JANE))
-    change(book, only(book), apply=partial(checkouts.refused, reason="400"))
+    change(book, only(book), apply=partial(outcomes.refused, reason="400"))
 
     book.take_in([received(replay(60), 2)], RULES)
 
@@ -640,11 +640,11 @@ def test_a_cart_that_came_for_a_dead_letter_forgets_its_address_with_it(
     book: Book, asked: Callable[[float], Fact]
 ) -> None:
     take_in(book, state(0, email=JANE))
-    change(book, only(book), apply=partial(checkouts.refused, reason="no cart was pushed"))
+    change(book, only(book), apply=partial(outcomes.refused, reason="no cart was pushed"))
     # What the page of dead letters advises: put the cart, and then ask again.
     take_in(book, pushed(60, msgspec.structs.replace(CART, email=JANE)), asked(61))
     if only(book).status is Status.PENDING:
-        change(book, only(book), apply=partial(checkouts.delivered, at=after(62)))
+        change(book, only(book), apply=partial(outcomes.delivered, at=after(62)))
 
     kept = book.cart("shop", "c-1")
 
@@ -797,7 +797,7 @@ def sends(book: Book, cart_id: str = "c-1", *, at: datetime) -> Checkout:
     """Have a checkout sent, which takes Klaviyo a quarter of a second."""
     seen = only(book, cart_id)
     address = partial(
-        checkouts.addressed,
+        outcomes.addressed,
         seen=seen,
         profile=Profile(email=JANE),
         total=Amount(Decimal("12.5"), "EUR"),
@@ -807,7 +807,7 @@ def sends(book: Book, cart_id: str = "c-1", *, at: datetime) -> Checkout:
     attempt = Attempt(at=at, status=202, request_id=None, reason="Klaviyo answered 202")
     sent = Change(
         checkout=seen,
-        apply=partial(checkouts.delivered, at=at),
+        apply=partial(outcomes.delivered, at=at),
         attempts=(attempt,),
         event=b'{"value":12.5}',
     )
@@ -843,7 +843,7 @@ def test_what_was_delivered_is_counted_in_its_minute_and_in_all(book: Book) -> N
 
 def test_what_ends_otherwise_is_counted_by_the_reason(book: Book) -> None:
     take_in(book, state(0, "c-1", email=JANE), state(0, "c-2", email=JANE))
-    refuse = partial(checkouts.refused, reason="Klaviyo answered 400: no such metric (/data)")
+    refuse = partial(outcomes.refused, reason="Klaviyo answered 400: no such metric (/data)")
     change(book, only(book, "c-1"), apply=refuse)
     change(book, only(book, "c-2"), apply=partial(cartless, minute=1))
     take_in(book, order(2, "c-2"), state(0, "c-3", consent=Consent(state=ConsentState.DENIED)))
@@ -914,7 +914,7 @@ def test_no_value_is_too_large_to_be_added_up(book: Book) -> None:
 
 
 def delivered_of(checkout: Checkout, total: Amount) -> Checkout:
-    return msgspec.structs.replace(checkouts.delivered(checkout, after(1)), total=total)
+    return msgspec.structs.replace(outcomes.delivered(checkout, after(1)), total=total)
 
 
 def test_what_was_sent_is_kept_without_the_person(book: Book) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from proxy import checkouts
+from proxy import checkouts, outcomes
 from proxy.backoff import backoff
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
@@ -66,14 +66,14 @@ def statuses(known: Sequence[Checkout]) -> list[Status]:
 
 
 def troubled(checkout: Checkout, trouble: Trouble, *, minute: float = 1) -> Checkout:
-    return checkouts.postponed(
+    return outcomes.postponed(
         checkout, trouble, "not yet", now=after(minute), wait=timedelta(minutes=15)
     )
 
 
 def to(checkout: Checkout, profile: Profile) -> Checkout:
     """Return *checkout* on its way to *profile*."""
-    return checkouts.addressed(checkout, seen=checkout, profile=profile)
+    return outcomes.addressed(checkout, seen=checkout, profile=profile)
 
 
 # -- one checkout ------------------------------------------------------------------------
@@ -319,7 +319,7 @@ def test_a_delivered_checkout_that_is_ordered_stays_delivered_and_ends() -> None
 
 
 def test_a_quarantined_checkout_is_cancelled_by_an_order() -> None:
-    kept_back = checkouts.quarantined(one(state(0, email=JANE)), "suspicious")
+    kept_back = outcomes.quarantined(one(state(0, email=JANE)), "suspicious")
 
     assert one(order(10), onto=[kept_back]).status is Status.CANCELLED
 
@@ -461,7 +461,7 @@ def test_the_addresses_of_an_ordered_checkout_do_not_count_for_the_next() -> Non
 
 
 def test_a_correction_frees_an_address_that_was_kept_back() -> None:
-    kept_back = checkouts.quarantined(one(state(0, email="a@example.com")), "reserved")
+    kept_back = outcomes.quarantined(one(state(0, email="a@example.com")), "reserved")
 
     checkout = one(state(1, email=JANE), onto=[kept_back])
 
@@ -600,7 +600,7 @@ def canaries(checkout: Checkout) -> int:
 
 
 def delivered(checkout: Checkout) -> Checkout:
-    return checkouts.delivered(checkout, after(60))
+    return outcomes.delivered(checkout, after(60))
 
 
 def gone(checkout: Checkout) -> Checkout:
@@ -675,7 +675,7 @@ def test_a_cart_that_is_pushed_wakes_who_waits_for_it(trouble: Trouble) -> None:
 
 
 def test_a_cart_that_is_pushed_wakes_who_waits_for_an_address() -> None:
-    waiting = checkouts.waiting(one(state(0)), "waiting for an address")
+    waiting = outcomes.waiting(one(state(0)), "waiting for an address")
     assert waiting.due_at is None
 
     checkout = one(pushed(2), onto=[waiting])
@@ -684,7 +684,7 @@ def test_a_cart_that_is_pushed_wakes_who_waits_for_an_address() -> None:
 
 
 def test_an_address_wakes_who_waits_for_it() -> None:
-    waiting = checkouts.waiting(one(state(0)), "waiting for an address")
+    waiting = outcomes.waiting(one(state(0)), "waiting for an address")
 
     checkout = one(state(2, email=JANE), onto=[waiting])
 
@@ -738,7 +738,7 @@ def test_after_delivery_nothing_reopens_a_checkout() -> None:
 
 
 def test_only_a_replay_reopens_a_dead_letter() -> None:
-    dead = checkouts.refused(one(state(0, email=JANE)), "Klaviyo answered 400")
+    dead = outcomes.refused(one(state(0, email=JANE)), "Klaviyo answered 400")
 
     for fact in LATER_FACTS:
         after_fact = fold([dead], fact, RULES)[0]
@@ -746,7 +746,7 @@ def test_only_a_replay_reopens_a_dead_letter() -> None:
 
 
 def test_a_replayed_dead_letter_begins_anew_under_its_unique_id() -> None:
-    dead = checkouts.refused(
+    dead = outcomes.refused(
         troubled(one(state(0, email=JANE)), Trouble.KLAVIYO), "Klaviyo answered 400"
     )
 
@@ -759,7 +759,7 @@ def test_a_replayed_dead_letter_begins_anew_under_its_unique_id() -> None:
 
 
 def test_a_dead_letter_hears_the_correction_that_its_replay_needs() -> None:
-    dead = checkouts.refused(one(state(0, email="jane@x")), "Klaviyo answered 400")
+    dead = outcomes.refused(one(state(0, email="jane@x")), "Klaviyo answered 400")
 
     checkout = one(state(1, email=JANE), replay(60), onto=[dead])
 
@@ -768,7 +768,7 @@ def test_a_dead_letter_hears_the_correction_that_its_replay_needs() -> None:
 
 @pytest.mark.parametrize("fact", [order(2), state(2, consent=DENIED)])
 def test_a_dead_letter_that_was_ordered_or_denied_meanwhile_is_not_replayed(fact: Fact) -> None:
-    dead = checkouts.refused(one(state(0, email=JANE)), "Klaviyo answered 400")
+    dead = outcomes.refused(one(state(0, email=JANE)), "Klaviyo answered 400")
 
     assert one(fact, replay(60), onto=[dead]).status is Status.CANCELLED
 
@@ -777,7 +777,7 @@ def test_a_replay_concerns_dead_letters_alone() -> None:
     for checkout in (
         one(state(0, email=JANE)),
         one(state(0, email=JANE), order(1)),
-        checkouts.quarantined(one(state(0, email=JANE)), "suspicious"),
+        outcomes.quarantined(one(state(0, email=JANE)), "suspicious"),
         delivered(one(state(0, email=JANE))),
     ):
         assert one(replay(60), onto=[checkout]) == checkout
@@ -808,8 +808,8 @@ def test_a_hurry_does_not_replace_consent() -> None:
     "close",
     [
         lambda checkout: checkout,
-        partial(checkouts.refused, reason="Klaviyo answered 400"),
-        partial(checkouts.quarantined, reason="suspicious"),
+        partial(outcomes.refused, reason="Klaviyo answered 400"),
+        partial(outcomes.quarantined, reason="suspicious"),
     ],
 )
 def test_what_was_called_off_stays_so_whatever_is_said(
@@ -868,10 +868,10 @@ def test_without_a_key_no_address_is_hashed() -> None:
 
 OUTCOMES: dict[str, Callable[[Checkout], Checkout]] = {
     "addressed": partial(to, profile=Profile(email=JANE)),
-    "refused": partial(checkouts.refused, reason="Klaviyo answered 400"),
-    "quarantined": partial(checkouts.quarantined, reason="reserved"),
-    "waiting": partial(checkouts.waiting, reason="waiting for an address"),
-    "held": checkouts.held,
+    "refused": partial(outcomes.refused, reason="Klaviyo answered 400"),
+    "quarantined": partial(outcomes.quarantined, reason="reserved"),
+    "waiting": partial(outcomes.waiting, reason="waiting for an address"),
+    "held": outcomes.held,
     "no cart": partial(troubled, trouble=Trouble.NO_CART),
     "cart gone": partial(troubled, trouble=Trouble.CART_GONE),
     "Klaviyo": partial(troubled, trouble=Trouble.KLAVIYO),
@@ -904,7 +904,7 @@ def test_what_changed_since_it_was_seen_is_not_addressed() -> None:
     seen = one(state(0, email=JANE))
     corrected = one(state(0.1, email=JOHN), onto=[seen])
 
-    checkout = checkouts.addressed(corrected, seen=seen, profile=Profile(email=JANE))
+    checkout = outcomes.addressed(corrected, seen=seen, profile=Profile(email=JANE))
 
     assert checkout == corrected
 
@@ -927,7 +927,7 @@ def test_no_later_failure_says_that_klaviyo_did_not_take_it(name: str) -> None:
 def test_an_event_that_klaviyo_surely_did_not_take_is_for_whoever_is_right_by_then() -> None:
     throttled = troubled(to(one(state(0, email=JANE)), Profile(email=JANE)), Trouble.KLAVIYO)
 
-    assert checkouts.unbound(throttled).addressee is None
+    assert outcomes.unbound(throttled).addressee is None
 
 
 def test_an_event_that_klaviyo_may_have_taken_is_not_opened_again_for_anybody() -> None:
@@ -949,16 +949,16 @@ def test_an_event_that_klaviyo_may_have_taken_is_not_opened_again_for_anybody() 
 def test_what_was_found_out_before_some_news_says_nothing_after_it(news: Fact) -> None:
     seen = one(state(0, email=JOHN))
     newer = one(news, onto=[seen])
-    wait = partial(checkouts.waiting, reason="waiting for an address")
+    wait = partial(outcomes.waiting, reason="waiting for an address")
 
-    assert checkouts.unless_changed(newer, seen=seen, apply=wait) == newer
-    assert checkouts.unless_changed(seen, seen=seen, apply=wait).due_at is None
+    assert outcomes.unless_changed(newer, seen=seen, apply=wait) == newer
+    assert outcomes.unless_changed(seen, seen=seen, apply=wait).due_at is None
 
 
 def test_an_attempt_that_says_nothing_burns_nothing() -> None:
     waiting = troubled(one(state(0, email=JANE)), Trouble.KLAVIYO)
 
-    held = checkouts.held(to(waiting, Profile(email=JANE)))
+    held = outcomes.held(to(waiting, Profile(email=JANE)))
 
     assert held.status is Status.PENDING
     assert held.due_at == waiting.due_at
@@ -968,7 +968,7 @@ def test_an_attempt_that_says_nothing_burns_nothing() -> None:
 @settings(max_examples=50)
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=7)))
 def test_klaviyo_is_asked_again_exactly_when_it_said(wait: timedelta) -> None:
-    checkout = checkouts.postponed(
+    checkout = outcomes.postponed(
         one(state(0, email=JANE)), Trouble.KLAVIYO, "429", now=after(1), wait=wait
     )
 
@@ -980,7 +980,7 @@ def test_klaviyo_is_asked_again_exactly_when_it_said(wait: timedelta) -> None:
 def test_an_attempt_does_not_end_the_wait_for_what_was_said_meanwhile() -> None:
     corrected = one(state(0, email=JANE), state(5, email=JOHN))
 
-    checkout = checkouts.postponed(
+    checkout = outcomes.postponed(
         corrected, Trouble.KLAVIYO, "503", now=after(5), wait=timedelta(seconds=5)
     )
 
@@ -1030,8 +1030,8 @@ def test_a_cart_that_was_there_again_is_asked_for_three_more_times() -> None:
 def test_tries_are_counted_for_each_trouble() -> None:
     twice = reduce(troubled, [Trouble.NO_CART] * 2, one(state(0, email=JANE)))
 
-    assert checkouts.tries(twice, Trouble.NO_CART) == 2
-    assert checkouts.tries(twice, Trouble.KLAVIYO) == 0
+    assert outcomes.tries(twice, Trouble.NO_CART) == 2
+    assert outcomes.tries(twice, Trouble.KLAVIYO) == 0
 
 
 JITTER = st.floats(0, 1, exclude_max=True)
@@ -1051,7 +1051,7 @@ def test_the_wait_for_klaviyo_is_spread_over_all_of_its_range(attempts: int) -> 
 
 
 def test_the_wait_for_a_cart_grows_to_a_minute() -> None:
-    wait = partial(checkouts.cart_wait, Trouble.NO_CART)
+    wait = partial(outcomes.cart_wait, Trouble.NO_CART)
 
     assert [wait(n).total_seconds() for n in (0, 1, 2, 3, 4, 99)] == [1, 2, 5, 15, 60, 60]
 
@@ -1174,7 +1174,7 @@ class Storm(RuleBasedStateMachine):
         if name == "delivered":
             self.delivered.add(standing.unique_id)
         ended = delivered(standing) if name == "delivered" else OUTCOMES[name](standing)
-        self.put(checkouts.unbound(ended) if unbound else ended)
+        self.put(outcomes.unbound(ended) if unbound else ended)
         self.seen = None
 
     def due(self) -> list[Checkout]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy import checkouts
+from proxy import outcomes
 from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.sandbox.faults import Answer
 from proxy.sandbox.klaviyo import Klaviyo
@@ -314,7 +314,7 @@ def lay_dead(folder: Path, carts: Collection[str]) -> None:
     store = Store.of("shop", f"sqlite:///{folder}")
     store.migrate()
     rules = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
-    refuse = partial(checkouts.refused, reason="no such metric")
+    refuse = partial(outcomes.refused, reason="no such metric")
     with closing(store.book()) as book, closing(store.inbox()) as inbox:
         for number, cart_id in enumerate(sorted(carts, key=lambda name: int(name[2:]))):
             inbox.append(state(number, cart_id, email=JANE))

@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from proxy import checkouts, facts
+from proxy import facts, outcomes
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.source import CartRef, CartSource, Reading
 from proxy.checkouts import ConsentMode, Rules, Status
@@ -429,7 +429,7 @@ def test_what_was_delivered_is_not_sent_twice(stage: Scene) -> None:
 def test_of_a_dead_letter_is_told_what_a_replay_would_send(stage: Scene) -> None:
     stage.hear(state(0, email=JANE))
     (checkout,) = stage.book.checkouts("shop", "c-1")
-    refuse = Change(checkout=checkout, apply=partial(checkouts.refused, reason="a bad day"))
+    refuse = Change(checkout=checkout, apply=partial(outcomes.refused, reason="a bad day"))
     stage.book.change("shop", [refuse], NOON)
 
     asked, tried = stage.ask(question(epoch=NOON)), stage.ask(trial(email=JANE))

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from proxy import checkouts, steps
+from proxy import outcomes, steps
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules
 from proxy.facts import QuestionAsked, StatePosted
@@ -79,8 +79,8 @@ def _leave(book: Book, number: int, at: datetime, *, outage: bool) -> None:
     )
     book.take_in([received(said, number)], RULES)
     (checkout,) = book.checkouts("shop", cart_id)
-    refuse = partial(checkouts.refused, reason="no cart was pushed (PUT /v1/carts/{cart_id})")
-    deliver = partial(checkouts.delivered, at=at + timedelta(seconds=31))
+    refuse = partial(outcomes.refused, reason="no cart was pushed (PUT /v1/carts/{cart_id})")
+    deliver = partial(outcomes.delivered, at=at + timedelta(seconds=31))
     if number % 20 == 1:
         book.change("shop", [Change(checkout=checkout, apply=refuse)], at)
     elif not outage or number < 30:
