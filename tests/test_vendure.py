@@ -20,7 +20,7 @@ from tests.platform import recorded
 from tests.relay import Relay
 
 # One Vendure for all of them, and the first may have to be fetched before it starts.
-pytestmark = [pytest.mark.xdist_group("vendure"), pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 GOODS = {"L2201308": 1, "TEE-M": 3, "TEA-1": 7}
 COUPON = "SAVE10"
