@@ -19,6 +19,19 @@ settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("ours")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process run all tests of a module that share a server: to start it takes seconds."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _shares_something(item):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
+def _shares_something(item: pytest.Function) -> bool:
+    known = item._fixtureinfo.name2fixturedefs
+    return any(each[-1].scope == "module" for each in known.values())
+
+
 @pytest.fixture(scope="session")
 def one_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """Serve many tests that have nothing to do with each other."""

@@ -13,7 +13,7 @@ from tests.live import node_environment
 from tests.live.commercetools import CLIENT, COUPON, Commercetools
 from tests.live.scene import Scene, read, staged
 
-pytestmark = [pytest.mark.xdist_group("commercetools"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 Json = Any
 VAT = {"name": "VAT", "amount": 0.2, "country": "AT", "includedInPrice": False}

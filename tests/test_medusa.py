@@ -20,7 +20,7 @@ from tests.postgres import Postgres
 from tests.relay import Relay
 
 # One Medusa for all of them: to fetch it, to make its tables and to start it may take minutes.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("medusa"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 Json = Any
 
