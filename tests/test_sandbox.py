@@ -20,7 +20,7 @@ from openapi_client.models.get_event_response_collection_compound_document impor
     GetEventResponseCollectionCompoundDocument,
 )
 
-from proxy.sandbox.faults import Answer, Challenge, Cut, Hang
+from proxy.sandbox.faults import Answer, Challenge, Cut, Hang, Lose
 from proxy.sandbox.klaviyo import SCOPES, Klaviyo
 
 KEY = "pk_0123456789abcdef"
@@ -719,6 +719,16 @@ def test_cloudflare_s_challenge_is_a_page_and_says_so(sandbox: Klaviyo) -> None:
     assert response.headers["cf-mitigated"] == "challenge"
 
 
+def test_an_event_may_be_lost_without_a_word(sandbox: Klaviyo) -> None:
+    sandbox.misbehave(Lose(), times=2)
+
+    assert post(sandbox, envelope()).status_code == 202
+    assert post(sandbox, b"{}").status_code == 400
+    assert post(sandbox, envelope()).status_code == 202
+
+    assert [event.status for event in sandbox.accepted] == ["lost", "counted"]
+
+
 def test_an_error_may_hide_that_the_event_counts(sandbox: Klaviyo) -> None:
     sandbox.misbehave(Answer(500, counted=True))
 
@@ -1047,6 +1057,7 @@ def test_the_front_page_names_the_ledgers(one_sandbox: Klaviyo) -> None:
         ({"kind": "hang", "seconds": 0.01}, Hang(seconds=0.01)),
         ({"kind": "cut", "midway": True, "counted": True}, Cut(midway=True, counted=True)),
         ({"kind": "challenge"}, Challenge()),
+        ({"kind": "lose"}, Lose()),
     ],
 )
 def test_faults_are_asked_for_over_http(sandbox: Klaviyo, asked: Json, fault: object) -> None:

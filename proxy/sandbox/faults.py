@@ -104,14 +104,19 @@ class Strange(_Fault, frozen=True, tag="strange"):
     counted: bool = False
 
 
+class Lose(_Fault, frozen=True, tag="lose"):
+    """Klaviyo says yes, and has no such event ever after."""
+
+
 class Challenge(_Fault, frozen=True, tag="challenge"):
     """Cloudflare takes the sender for a robot (klaviyo-api-python#84)."""
 
 
-Fault = Answer | Hang | Cut | Challenge | Trickle | Strange
+Met = Answer | Hang | Cut | Challenge | Trickle | Strange
+Fault = Met | Lose
 
 
-def meet(fault: Fault, call: Call) -> Response | None:
+def meet(fault: Met, call: Call) -> Response | None:
     """Return the answer to *call* after *fault*; ``None`` says to hang up without one."""
     match fault:
         case Answer():

@@ -14,13 +14,13 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from msgspec import Meta
 from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from proxy.sandbox import bulk, create_event, faults, get_events, throttle
-from proxy.sandbox.faults import Call, Fault, Gate
+from proxy.sandbox.faults import Call, Fault, Gate, Lose
 from proxy.sandbox.refusals import MEDIA_TYPE, Refused
 
 Json = dict[str, Any]
@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     COUNTED = "counted"
     DUPLICATE = "duplicate"
     DROPPED = "dropped: reserved domain"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,8 @@ class Klaviyo:
         """When the revision that is asked for is retired, in Klaviyo's header."""
         self._key = key
         self._throttled = throttled
-        self._scopes = frozenset(scopes)
+        self.scopes = scopes
+        """What the key may do."""
         self._ahead = ahead
         self._lag = lag
         self._singles, self._bulks = throttle.single_events(), throttle.bulk_jobs()
@@ -227,7 +229,11 @@ class Klaviyo:
     def _api(self, path: str) -> Response:
         number, call = self._begin(path)
         fault = self._requests[number].fault
-        response = call.process() if fault is None else faults.meet(fault, call)
+        g.is_lost = isinstance(fault, Lose)
+        if fault is None or isinstance(fault, Lose):
+            response: Response | None = call.process()
+        else:
+            response = faults.meet(fault, call)
         if response is None:
             with suppress(OSError):  # The client left first.
                 call.client.shutdown(socket.SHUT_RDWR)
@@ -303,7 +309,7 @@ class Klaviyo:
         That it does so before it reads a body is how Django REST framework goes about it, whose
         names its errors have; it is not documented.
         """
-        if scope not in self._scopes:
+        if scope not in self.scopes:
             raise Refused(403, f"Your API key is missing required scopes: {scope}")
 
     def _get_events(self) -> Response:
@@ -351,6 +357,8 @@ class Klaviyo:
     def _outcome(self, event: create_event.EventAttributes, now: datetime) -> Outcome:
         if event.is_reserved:
             return Outcome.DROPPED
+        if g.is_lost:
+            return Outcome.LOST
         key = event.key(now)
         if key in self._keys:
             return Outcome.DUPLICATE
