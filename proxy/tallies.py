@@ -39,6 +39,14 @@ class What(StrEnum):
     __hash__ = str.__hash__
 
 
+class Sight(StrEnum):
+    """What is seen of an event that Klaviyo took, by who looks for it there."""
+
+    ARRIVED = "arrived"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
 class Count(NamedTuple):
     """How many there were of something; *detail* tells one kind of it from the others."""
 

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
-from urllib.parse import quote
 from uuid import uuid4
 
 from email_validator import EmailNotValidError, validate_email
 
-from proxy import payload
+from proxy import arrival, payload
+from proxy.arrival import Look
 from proxy.carts.cart import Cart, LineItem
 from proxy.doctor.finding import Finding, skipped, warning, well, wrong
 from proxy.doctor.klaviyo import client
@@ -18,11 +18,10 @@ from proxy.doctor.setup import Setup
 from proxy.identity import Profile
 from proxy.klaviyo import Klaviyo, Told, Verdict
 from proxy.payload import Event, PropertyNames
+from proxy.tallies import Sight
 
 _PATIENCE_SECONDS = 60.0
 _EVERY_SECONDS = 2.0
-# A page of events with all of their properties.
-_MOST_READ = 4 * 1024 * 1024
 
 
 def findings(
@@ -97,32 +96,15 @@ def _arrived(
     """
     began = clock()
     while True:
-        told = klaviyo.ask("GET", _query(event), most=_MOST_READ)
+        look = arrival.look(klaviyo, event.unique_id, event.time)
         took = clock() - began
-        if told.answer.status == 200 and event.unique_id.encode() in told.body:
+        if look.sight is Sight.ARRIVED:
             return well("arrived", f"it was seen in Klaviyo after {took:.0f} s")
-        if _is_final(told):
-            return _unseen(told, event)
+        if _is_final(look.told):
+            return _unseen(look, event)
         if took + _EVERY_SECONDS > _PATIENCE_SECONDS:
-            return _late(told, event)
+            return _late(look, event)
         wait(_EVERY_SECONDS)
-
-
-def _query(event: Event) -> str:
-    """Return what asks for the events of that very second: none can be found by its unique_id.
-
-    "Allowed field(s)/operator(s)" are those of the metric, the profile and the time (Get Events,
-    revision 2026-07-15).
-    """
-    until = event.time + timedelta(seconds=1)
-    condition = (
-        f"greater-or-equal(datetime,{_moment(event.time)}),less-than(datetime,{_moment(until)})"
-    )
-    return f"/api/events?filter={quote(condition)}&page[size]=200&sort=-datetime"
-
-
-def _moment(time: datetime) -> str:
-    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _is_final(told: Told) -> bool:
@@ -130,17 +112,17 @@ def _is_final(told: Told) -> bool:
     return told.is_document and status is not None and 400 <= status < 500 and status != 429
 
 
-def _unseen(told: Told, event: Event) -> Finding:
-    if told.answer.status == 403:
+def _unseen(look: Look, event: Event) -> Finding:
+    if look.is_forbidden:
         words = "the key may not read events (events:read), so nobody looked"
         return skipped("arrived", words, _by_hand(event))
-    return warning("arrived", f"nobody could look: {told.answer.reason}", _by_hand(event))
+    return warning("arrived", f"nobody could look: {look.reason}", _by_hand(event))
 
 
-def _late(told: Told, event: Event) -> Finding:
+def _late(look: Look, event: Event) -> Finding:
     words = f"it was not seen within {_PATIENCE_SECONDS:.0f} s; Klaviyo may take minutes"
-    if told.answer.status != 200:
-        words = f"{words} ({told.answer.reason})"
+    if look.sight is Sight.UNKNOWN:
+        words = f"{words} ({look.reason})"
     return warning("arrived", words, _by_hand(event))
 
 
