@@ -19,6 +19,7 @@ class Name(StrEnum):
     SOURCE_REFUSED = "source refused"
     DISK_NEARLY_FULL = "disk nearly full"
     BACKLOG = "backlog"
+    EVENTS_MISSING = "events missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +116,16 @@ class Signs:
     oldest_due: datetime | None = None
     held_up: str = ""
 
+    looked_for: int = 0
+    """How many events of which it is known whether Klaviyo has them, in the last day."""
+    missing: int = 0
+    last_missing: str = ""
+    """The unique_id of the last one that it had not, where that is remembered."""
+
 
 def alarms(signs: Signs) -> list[Alarm]:
     """Return the alarms that *signs* call for, one of a name at most."""
-    rules = _dead_letters, _flat_line, _retirement, _key, _source, _disk, _backlog
+    rules = _dead_letters, _flat_line, _retirement, _key, _source, _disk, _backlog, _missing
     return [alarm for rule in rules if (alarm := rule(signs)) is not None]
 
 
@@ -277,3 +284,18 @@ def _backlog(signs: Signs) -> Alarm | None:
 
 _SETTLED_IN = timedelta(minutes=1)
 _OVERDUE, _NEARLY_ON_TIME = timedelta(minutes=15), timedelta(minutes=5)
+
+
+def _missing(signs: Signs) -> Alarm | None:
+    if not signs.missing:
+        return None
+    last = f"; the last is {signs.last_missing}" if signs.last_missing else ""
+    return Alarm(
+        name=Name.EVENTS_MISSING,
+        words=f"of {signs.looked_for} events that were looked for in the last day, an hour after "
+        f"Klaviyo took them, {signs.missing} were not there{last}",
+        # What Klaviyo's pages name, and the proxy cannot have seen.
+        remedy="look at the profile in Klaviyo: it drops what has an address of a test domain, and "
+        "a unique_id that is there already; another identifier is another profile. checkout-proxy "
+        "trace shows the request for Klaviyo's support",
+    )

@@ -116,6 +116,7 @@ class _Shop:
             settle=self.settings.settle,
             revision=self.settings.revision,
             metric=self.settings.metric,
+            is_audited=self.settings.audit == "on",
             page=self.page,
         )
 

@@ -232,10 +232,10 @@ class Sender:
                 self._unwritten.append(Change(checkout=each.checkout, apply=each.apply))
 
     def _hear_answer(self, posted: Posted) -> None:
-        self._outbox.answered(posted)
-        self._watch.hear_answer(posted.answer)
-        self._took += tallies.of_time(What.SEND_TIME, posted.took)
         now = self._now()
+        self._outbox.answered(posted)
+        self._watch.hear_answer(posted, now)
+        self._took += tallies.of_time(What.SEND_TIME, posted.took)
         if posted.must_be_parted:
             self._outbox.part(posted.batch)
         else:

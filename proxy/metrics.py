@@ -53,6 +53,7 @@ _COUNTERS = {
     What.DEAD: _Counter("dead", "why", "Checkouts that were given up"),
     What.CANCELLED: _Counter("cancelled", "why", "Checkouts that were not to be sent"),
     What.QUARANTINED: _Counter("quarantined", "why", "Checkouts that were kept back"),
+    What.AUDITED: _Counter("audited", "sight", "Events that were looked for in Klaviyo"),
 }
 _TIMES = {
     What.ACCEPT_TIME: ("accept_seconds", "How long it took to keep a state"),

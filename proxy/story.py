@@ -57,6 +57,7 @@ _KINDS = {
     "replay": "replay asked",
     "hurry": "hurry asked",
     "cancel": "cancel asked",
+    "looked for": "looked for",
 }
 
 

@@ -34,6 +34,7 @@ class What(StrEnum):
     DEAD = "dead"  # checkouts (why)
     CANCELLED = "cancelled"  # checkouts (why)
     QUARANTINED = "quarantined"  # checkouts (why)
+    AUDITED = "audited"  # events that were looked for in Klaviyo (what was seen)
 
     # Enum's own is written in Python, and millions are counted.
     __hash__ = str.__hash__

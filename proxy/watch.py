@@ -10,11 +10,13 @@ from pathlib import Path
 
 from proxy import alarms, tallies
 from proxy.alarms import Alarm, Name, News, RaisedAlarm, Signs, State
+from proxy.audit import Audit
 from proxy.enrich import NotReady, Ready
-from proxy.klaviyo import Answer, Verdict
+from proxy.klaviyo import Verdict
+from proxy.post import Posted
 from proxy.standing import Standing
 from proxy.store.book import Book, Seen
-from proxy.tallies import What
+from proxy.tallies import Sight, What
 from proxy.telling import Telling
 from proxy.webhook import Webhook
 
@@ -23,13 +25,15 @@ logger = logging.getLogger(__name__)
 _EVERY = timedelta(seconds=15)
 # Longer ago than that, no dead letter is news any more.
 _NEWS = 2 * alarms.AGAIN_AFTER
+_A_DAY = timedelta(days=1)
 
 
 class Watch:
     """Watch over *shop*'s account, which *book* is about, and the disk that *folder* is on.
 
     *revision* is that of Klaviyo's API. With *flat_after* at zero nobody minds that no states come.
-    What it finds out is told once: in the log, in the book and to *webhook*, if there is one.
+    What it finds out is told once: in the log, in the book and to *webhook*, if there is one. Where
+    there is an *audit*, it is kept going.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Watch:
         revision: str,
         flat_after: timedelta,
         webhook: Webhook | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self._shop = shop
         self._book = book
@@ -48,6 +53,7 @@ class Watch:
         self._revision = revision
         self._flat_after = flat_after
         self._telling = None if webhook is None else Telling(webhook, book, shop)
+        self._audit = audit
         self._retires_on = book.retires_on(shop, revision)
         self._seen_at = book.seen_at(shop)
         self._began_at: datetime | None = None
@@ -57,8 +63,11 @@ class Watch:
         self._source_refused_at: datetime | None = None
         self._source_answered_at: datetime | None = None
 
-    def hear_answer(self, answer: Answer) -> None:
+    def hear_answer(self, posted: Posted, now: datetime) -> None:
         """Hear what Klaviyo said."""
+        answer = posted.answer
+        if self._audit is not None:
+            self._audit.hear(posted, now)
         self._retires_on = answer.retires_on or self._retires_on
         match answer.verdict:
             case Verdict.DELIVERED | Verdict.NEVER:
@@ -81,6 +90,8 @@ class Watch:
             return
         self._looked_at = now
         self._began_at = self._began_at or now
+        if self._audit is not None:
+            self._audit.go_on(now)
         known = [alarm for alarm in self._book.alarms(self._shop) if alarm.cleared_at is None]
         there = alarms.alarms(self._signs(now, known, standing, unread=unread))
         self._write(alarms.news(known, there, now), now)
@@ -94,9 +105,11 @@ class Watch:
             self._telling.note(now)
 
     def close(self) -> None:
-        """Let go of the thread that tells the webhook."""
+        """Let go of the threads that tell the webhook and ask Klaviyo."""
         if self._telling is not None:
             self._telling.close()
+        if self._audit is not None:
+            self._audit.close()
 
     def _write(self, news: list[News], now: datetime) -> None:
         seen = Seen(at=now, revision=self._revision, retires_on=self._retires_on)
@@ -113,6 +126,7 @@ class Watch:
         dead, died_ever, why_dead = self._dead(now, known)
         states_came, shop_heard = self._heard(now)
         free, size = _space(self._folder)
+        arrived, missing = self._looked_for(now)
         return Signs(
             now=now,
             standing={alarm.name: alarm.grade for alarm in known},
@@ -134,6 +148,9 @@ class Watch:
             at_work=now - (self._began_at or now),
             oldest_due=self._book.oldest_due(self._shop),
             held_up=_held_up(standing, now, unread=unread),
+            looked_for=arrived + missing,
+            missing=missing,
+            last_missing="" if self._audit is None else self._audit.last_missing,
         )
 
     def _dead(self, now: datetime, known: list[RaisedAlarm]) -> tuple[int, int, str]:
@@ -155,6 +172,13 @@ class Watch:
         if minutes([(What.RECEIVED, "state")], limit=1):
             return True, []
         return False, minutes([(What.RECEIVED, "cart"), (What.SESSIONS, None)])
+
+    def _looked_for(self, now: datetime) -> tuple[int, int]:
+        """Return how many events Klaviyo was seen to have in the last day, and not to have."""
+        if self._audit is None:
+            return 0, 0
+        seen = self._book.by_detail(self._shop, What.AUDITED, now - _A_DAY, now)
+        return seen.get(Sight.ARRIVED, 0), seen.get(Sight.MISSING, 0)
 
 
 def _held_up(standing: Standing, now: datetime, *, unread: bool) -> str:

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 from proxy import identity, shops
+from proxy.audit import Audit
 from proxy.carts import described
 from proxy.carts.http import HttpCarts
 from proxy.carts.pushed import PushedCarts
@@ -96,14 +97,15 @@ def work_alone(read: shops.Read) -> None:
 
 
 def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
+    klaviyo = _klaviyo(settings)
     with closing(store.inboxes(settings.shop)) as inboxes, source(settings) as carts:
         sender = Sender(
             account(settings),
             inboxes=inboxes,
             book=book,
             source=carts,
-            klaviyo=_klaviyo(settings),
-            watch=_watch(settings, store, book),
+            klaviyo=klaviyo,
+            watch=_watch(settings, store, book, klaviyo),
             now=lambda: datetime.now(UTC),
         )
         logger.info(
@@ -162,7 +164,7 @@ def _asked(settings: Settings) -> HttpCarts | SqlCarts:
     )
 
 
-def _watch(settings: Settings, store: Store, book: Book) -> Watch:
+def _watch(settings: Settings, store: Store, book: Book, klaviyo: Klaviyo) -> Watch:
     url, key = settings.alarm_url, settings.alarm_key
     return Watch(
         settings.shop,
@@ -171,6 +173,7 @@ def _watch(settings: Settings, store: Store, book: Book) -> Watch:
         revision=settings.revision,
         flat_after=settings.flat_after,
         webhook=Webhook(url, key) if url and key else None,
+        audit=Audit(klaviyo, book, settings.shop) if settings.audit == "on" else None,
     )
 
 

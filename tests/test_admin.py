@@ -21,6 +21,7 @@ from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.facts import CancelAsked, Fact, HurryAsked, ReplayAsked
 from proxy.identity import address_key
 from proxy.store.book import Book, Change, Seen
+from proxy.tallies import Sight
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
@@ -290,6 +291,20 @@ def test_that_klaviyo_refuses_the_key_is_told_first(operator: Operator, book: Bo
 
     assert "Nothing is sent just now. Klaviyo answered 401." in said
     assert "Klaviyo refuses the key" in said
+
+
+def test_what_was_looked_for_is_told_where_that_is_switched_on(tmp_path: Path) -> None:
+    for audit, is_told in (("on", True), ("off", False)):
+        with served(tmp_path, ADMIN_PASSWORD=PASSWORD, AUDIT=audit) as web:
+            web.store.migrate()
+            operator = Operator(web.url)
+            operator.sign_in()
+            with closing(web.store.book()) as book:
+                book.looked_for("shop", "c-1", Sight.ARRIVED, "it is there", datetime.now(UTC))
+
+            said = text(operator.page("shop/"))
+
+            assert ("Looked for there, an hour later arrived: 1" in said) == is_told
 
 
 def test_what_was_refused_is_named(web: Web, operator: Operator, book: Book) -> None:

@@ -55,6 +55,9 @@ def signs() -> st.SearchStrategy[Signs]:
         size=st.integers(0, 10**11),
         at_work=st.integers(0, 100).map(lambda minutes: timedelta(minutes=minutes)),
         oldest_due=st.none() | moments(),
+        looked_for=st.integers(9, 99),
+        missing=st.integers(0, 9),
+        last_missing=st.sampled_from(["", "c-1_1795348800"]),
     )
 
 
@@ -161,3 +164,15 @@ def test_a_flat_line_is_a_silence_while_the_shop_is_at_work(
     assert (Name.FLAT_LINE in names(states_came=False, shop_heard=heard)) == stands
     assert names(states_came=True, shop_heard=heard) == []
     assert names(flat_after=timedelta(0), states_came=False, shop_heard=heard) == []
+
+
+@pytest.mark.parametrize("last", ["", "c-7_1795348800"])
+def test_one_event_that_is_missing_is_enough(last: str) -> None:
+    signs = Signs(**FINE, looked_for=1400, missing=1, last_missing=last)
+    (alarm,) = alarms.alarms(signs)
+
+    assert alarm.name is Name.EVENTS_MISSING
+    assert alarm.words.endswith(f"the last is {last}" if last else "1 were not there")
+    # However many more there are: whoever was told once goes and looks.
+    assert alarms.alarms(replace(signs, missing=9))[0].grade == alarm.grade
+    assert names(looked_for=1400) == []

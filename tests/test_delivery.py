@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxy.audit import Audit
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.source import CartSource
 from proxy.checkouts import ConsentMode, Rules, Status
@@ -83,7 +84,8 @@ class Scene:
         return self.book.counts("shop")[status]
 
     def posts(self, path: str) -> list[Request]:
-        return [request for request in self.klaviyo.requests if request.path == path]
+        posts = (request for request in self.klaviyo.requests if request.method == "POST")
+        return [request for request in posts if request.path == path]
 
     @property
     def singles(self) -> list[Request]:
@@ -95,7 +97,12 @@ class Scene:
 
 
 def scene(
-    folder: Path, stack: ExitStack, source: CartSource | None = None, **watched: Any
+    folder: Path,
+    stack: ExitStack,
+    source: CartSource | None = None,
+    *,
+    audited: bool = False,
+    **watched: Any,
 ) -> Scene:
     """Return a scene that lasts as long as *stack*; the carts are *source*'s, or pushed."""
     store = Store(f"sqlite:///{folder}")
@@ -117,7 +124,9 @@ def scene(
             book=book,
             source=source or PushedCarts(),
             klaviyo=client,
-            watch=watch(book, folder, **watched),
+            watch=watch(
+                book, folder, audit=Audit(client, book, "shop") if audited else None, **watched
+            ),
             now=clock.now,
         )
 

@@ -717,6 +717,17 @@ def test_a_key_that_may_only_write_is_well(tmp_path: Path) -> None:
     assert diagnosis.verdict("klaviyo", "reading") == "skipped"
 
 
+def test_an_audit_wants_a_key_that_may_read(tmp_path: Path) -> None:
+    with account(tmp_path, scopes={"events:write"}) as environ:
+        environ["CHECKOUT_PROXY_AUDIT"] = "on"
+        found = finding(environ, "klaviyo", "reading")
+
+    assert found["verdict"] == "warning"
+    assert "(events:read), so the audit sees nothing" in found["words"]
+    assert "events:read" in found["remedy"]
+    assert "CHECKOUT_PROXY_AUDIT" in found["remedy"]
+
+
 @pytest.mark.parametrize(
     ("fault", "name", "verdict", "words"),
     [

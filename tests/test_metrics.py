@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.checkouts import Status
+from proxy.tallies import Sight
 from tests.actors import SHOP_KEY, Ledger, Page, Shop, environment, judged_klaviyo, until
 from tests.running import Proxy
-from tests.said import JANE
+from tests.said import JANE, NOON
 from tests.web import Web, served
 
 _OURS = "checkout_proxy_"
@@ -53,6 +55,19 @@ def test_a_new_store_has_every_gauge(web: Web) -> None:
 
     assert of(found, "stopped") == of(found, "overdue_seconds") == 0
     assert found["checkouts", frozenset({"shop": "shop", "status": "pending"}.items())] == 0
+
+
+def test_what_was_looked_for_is_told_by_what_was_seen(web: Web) -> None:
+    web.store.migrate()
+    with closing(web.store.book()) as book:
+        for sight in (Sight.ARRIVED, Sight.ARRIVED, Sight.MISSING):
+            book.looked_for("shop", "c-1", sight, "", NOON)
+
+    found = samples(web.url)
+
+    assert of(found, "audited_total", sight="arrived") == 2
+    assert of(found, "audited_total", sight="missing") == 1
+    assert of(found, "audited_total", sight="unknown") == 0
 
 
 def test_what_happens_is_counted_across_processes(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _run(*command: str) -> str:
 
 
 def test_prometheus_reads_the_rules(promtool: str) -> None:
-    assert "SUCCESS: 6 rules found" in _run(promtool, "check", "rules", RULES.name)
+    assert "SUCCESS: 8 rules found" in _run(promtool, "check", "rules", RULES.name)
 
 
 def test_the_rules_alert_when_they_should(promtool: str) -> None:

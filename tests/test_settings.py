@@ -69,6 +69,7 @@ _DEFAULTS: dict[str, Any] = {
     "alarm_url": None,
     "alarm_key": None,
     "flat_after": timedelta(hours=6),
+    "audit": "off",
 }
 
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from proxy.audit import Audit
 from proxy.store.book import Book
 from proxy.watch import Watch
 from proxy.webhook import Webhook
@@ -27,11 +28,18 @@ def watch(
     revision: str = "2026-07-15",
     flat_after: timedelta = SIX_HOURS,
     url: str | None = None,
+    audit: Audit | None = None,
 ) -> Watch:
     """Return who watches over the shop of *book*, and tells what is at *url*."""
     webhook = None if url is None else Webhook(url, KEY)
     return Watch(
-        "shop", book, folder=folder, revision=revision, flat_after=flat_after, webhook=webhook
+        "shop",
+        book,
+        folder=folder,
+        revision=revision,
+        flat_after=flat_after,
+        webhook=webhook,
+        audit=audit,
     )
 
 

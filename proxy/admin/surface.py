@@ -30,6 +30,7 @@ class Shop:
     settle: timedelta
     revision: str
     metric: str
+    is_audited: bool
     page: collect.Shop
 
     @contextmanager

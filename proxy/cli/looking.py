@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -14,9 +14,11 @@ from proxy.claims import Compared
 from proxy.cli import chosen
 from proxy.settings import Settings
 from proxy.standing import Standing
+from proxy.tallies import Sight, What
 
 if TYPE_CHECKING:
     from proxy.alarms import RaisedAlarm
+    from proxy.store.book import Book
 
 
 @click.command()
@@ -41,6 +43,8 @@ def _say_status(settings: Settings) -> None:
         for standing, count in book.counts(settings.shop).items():
             click.echo(f"{standing:<12} {count:>8}")
         _say_claims(book.claims(settings.shop))
+        if settings.audit == "on":
+            _say_audit(book, settings.shop)
         _say_alarms(book.alarms(settings.shop))
         if not _say_if_held(book.standing(settings.shop)):
             _say_oldest(book.oldest_due(settings.shop))
@@ -55,6 +59,14 @@ def _say_claims(claims: dict[Compared, int]) -> None:
     if sum(claims.values()) > claims[Compared.ABSENT]:
         counted = ", ".join(f"{claim} {count}" for claim, count in claims.items())
         click.echo(f"totals that pages said, beside the shop's: {counted}")
+
+
+def _say_audit(book: "Book", shop: str) -> None:
+    """Say of how many events that Klaviyo took it is known whether they are there."""
+    now = datetime.now(UTC)
+    seen = book.by_detail(shop, What.AUDITED, now - timedelta(days=1), now)
+    counted = ", ".join(f"{sight} {seen.get(sight, 0)}" for sight in Sight)
+    click.echo(f"looked for in Klaviyo in the last day: {counted}")
 
 
 def _say_alarms(alarms: "list[RaisedAlarm]") -> None:

@@ -37,7 +37,7 @@ def findings(setup: Setup) -> Iterator[Finding]:
         written = klaviyo.ask("POST", "/api/events", _NO_EVENT)
         yield _written(written, setup.settings.klaviyo_key)
         if written.answer.status in (400, 403) and written.is_document:
-            yield _read(klaviyo.ask("GET", SMALLEST))
+            yield _read(klaviyo.ask("GET", SMALLEST), is_audited=setup.settings.audit == "on")
 
 
 def _written(told: Told, key: str) -> Finding:
@@ -82,6 +82,10 @@ _NO_SCOPE = (
     "The key itself is right. In Klaviyo, Settings > API keys, make a private key with full access "
     f"to Events (the scope events:write), and put it into {variable('klaviyo_key')}."
 )
+_NO_READING = (
+    "In Klaviyo, Settings > API keys, make a private key that may read events, too (the scopes "
+    f"events:write and events:read), or set {variable('audit')} to off."
+)
 _A_FRONT = (
     "Klaviyo's front may take this machine for a robot, or something between answers instead: try "
     "again, and from another address."
@@ -96,11 +100,13 @@ def _key_remedy(key: str) -> str:
     return f"It is no private key: those begin with pk_, public ones have six letters. {where}"
 
 
-def _read(told: Told) -> Finding:
-    """Return whether an event that was sent could be seen again, which only --send-test wants."""
+def _read(told: Told, *, is_audited: bool) -> Finding:
+    """Return whether an event that was sent could be seen again, as --send-test and an audit do."""
     if told.answer.status == 200:
         return well("reading", "the key may read events too: --send-test can see one arrive")
     words = "the key may not read events (events:read)"
     if told.answer.status == 403 and told.is_document:
+        if is_audited:
+            return warning("reading", f"{words}, so the audit sees nothing", _NO_READING)
         return skipped("reading", f"{words}: the proxy does not need it, only --send-test does")
     return skipped("reading", f"whether the key may read events is not known: {told.answer.reason}")

@@ -176,6 +176,12 @@ class Settings:
         "is an alarm; 0: never",
         "21600",
     )
+    audit: str = _setting(
+        values.one_of("off", "on"),
+        "on: an event a minute is looked for in Klaviyo an hour after it was taken, for which the "
+        "key needs the scope events:read too (docs/monitoring.md)",
+        "off",
+    )
     # What the file says of the source of totals.
     described: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

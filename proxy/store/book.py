@@ -25,7 +25,7 @@ from proxy.store.folding import Folding
 from proxy.store.reader import Attempt, Reader
 from proxy.store.received import Received
 from proxy.store.rows import CartKey, cart_key
-from proxy.tallies import EVER, Count, Tally
+from proxy.tallies import EVER, Count, Sight, Tally, What
 
 CheckoutKey = tuple[str, datetime]
 
@@ -164,6 +164,22 @@ class Book(Reader):
         """Write down whether *shop*'s account may be sent to."""
         with self._engine.begin() as connection:
             _put_account(connection, {"shop": shop, **asdict(standing)})
+
+    # -- what Klaviyo has --
+
+    def looked_for(self, shop: str, cart_id: str, sight: Sight, words: str, now: datetime) -> None:
+        """Count what was seen of an event of *cart_id*'s in Klaviyo, in one commit with its story.
+
+        Without *words* the story has nothing of it.
+        """
+        tally = Tally()
+        tally.add(now, [Count(What.AUDITED, sight)])
+        with self._engine.begin() as connection:
+            rows.add_up(connection, shop, tally)
+            if words:
+                seen = {"kind": "looked for", "received_at": now, "decision": words}
+                about = {"shop": shop, "cart_id": cart_id, "id": uuid4().hex}
+                connection.execute(insert(schema.facts), [about | seen])
 
     # -- questions --
 

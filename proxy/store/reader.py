@@ -294,6 +294,17 @@ class Reader:
         with self._engine.connect() as connection:
             return connection.execute(query).scalar() or ""
 
+    def by_detail(self, shop: str, what: What, since: datetime, until: datetime) -> dict[str, int]:
+        """Return how many there were of *what* from *since* to *until*, by its details."""
+        table = schema.tallies
+        query = (
+            select(table.c.detail, func.sum(table.c.many))
+            .where(table.c.shop == shop, table.c.minute.between(since, until), table.c.what == what)
+            .group_by(table.c.detail)
+        )
+        with self._engine.connect() as connection:
+            return {detail: int(many) for detail, many in connection.execute(query)}
+
     def minutes(
         self,
         shop: str,
