@@ -64,6 +64,8 @@ class Rules:
     consent: ConsentMode
     address_key: bytes = field(default=b"", repr=False)
     """What addresses are hashed with; where it is empty, they are not."""
+    person_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """All keys that who was erased is known by afterwards, the newest last."""
 
 
 class Checkout(Struct, frozen=True, kw_only=True):
@@ -78,7 +80,8 @@ class Checkout(Struct, frozen=True, kw_only=True):
     after it was erased: such a checkout is not opened again. ``total`` is what was, or was about
     to be, sent, and ``claim`` how the page's total stood to it. ``address_hash`` is by what the
     checkout is found under its address, also once that is erased. ``called_off`` says that an
-    operator does not want it sent, whatever the shopper goes on to say.
+    operator does not want it sent, whatever the shopper goes on to say. ``erased_at`` is until when
+    what was said in it was erased at the person's request; what comes later is another checkout.
     """
 
     shop: str
@@ -104,6 +107,7 @@ class Checkout(Struct, frozen=True, kw_only=True):
     delivered_at: datetime | None = None
     address_hash: str | None = None
     called_off: bool = False
+    erased_at: datetime | None = None
 
     def __repr__(self) -> str:
         # Without a word about the person.
@@ -173,17 +177,23 @@ def _take_state(
 def _place(checkouts: Sequence[Checkout], acted_at: datetime, rules: Rules) -> int:
     """Return the index of the checkout that *acted_at* falls into: one past the last for a new one.
 
-    What happened before an order belongs to the checkout that was ordered, however late we hear.
+    What happened before an order belongs to the checkout that was ordered, however late we hear,
+    and so it is with an erasure.
     """
     for index, checkout in enumerate(checkouts):
-        if checkout.ordered_at is not None and acted_at <= checkout.ordered_at:
+        if any(end is not None and acted_at <= end for end in _ends(checkout)):
             return index
     newest = len(checkouts) - 1
     return newest + 1 if newest < 0 or _is_over(checkouts[newest], acted_at, rules) else newest
 
 
 def _is_over(checkout: Checkout, acted_at: datetime, rules: Rules) -> bool:
-    return checkout.ordered_at is not None or acted_at - checkout.acted_at > rules.epoch
+    has_ended = any(end is not None for end in _ends(checkout))
+    return has_ended or acted_at - checkout.acted_at > rules.epoch
+
+
+def _ends(checkout: Checkout) -> tuple[datetime | None, ...]:
+    return checkout.ordered_at, checkout.erased_at
 
 
 def _begun(checkouts: Sequence[Checkout], fact: Fact, at: datetime) -> Checkout:
@@ -202,6 +212,8 @@ def _begun(checkouts: Sequence[Checkout], fact: Fact, at: datetime) -> Checkout:
 
 
 def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
+    if checkout.erased_at is not None:
+        return checkout
     typed = set() if state.email is None else {state.email.casefold()}
     latest = checkout.latest.joined(Latest.of(state))
     heard = replace(
@@ -313,6 +325,7 @@ def brought_back(checkout: Checkout, now: datetime) -> Checkout:
         settled_at=min(checkout.settled_at, now),
         due_at=_earlier(checkout.due_at, now),
         ordered_at=_earlier(checkout.ordered_at, now),
+        erased_at=_earlier(checkout.erased_at, now),
         troubled_at=_earlier(checkout.troubled_at, now),
         retry_at=_earlier(checkout.retry_at, now),
         latest=checkout.latest.not_after(now),
@@ -352,6 +365,8 @@ def _judged(checkout: Checkout, rules: Rules) -> Checkout:
 
 
 def _judgement(checkout: Checkout, rules: Rules) -> Judgement:
+    if checkout.erased_at is not None:
+        return Judgement(Status.CANCELLED, ERASED)
     if checkout.ordered_at is not None:
         return Judgement(Status.CANCELLED, "an order was placed for the cart")
     if checkout.called_off:
@@ -405,3 +420,52 @@ def erased_if_closed(checkout: Checkout) -> Checkout:
         addressee=None,
         maybe_sent=checkout.maybe_sent or checkout.addressee is not None,
     )
+
+
+# -- erasing, at a person's request ------------------------------------------------------
+
+ERASED = "erased at the person's request"
+
+
+def erased(checkout: Checkout, until: datetime, rules: Rules, *, delayed: bool = True) -> Checkout:
+    """Return *checkout* without what was said in it *until* then, or a trace of who said it.
+
+    Where nothing was said since, it is closed. What seems to have been said far later was said
+    under a clock that has been set back meanwhile, unless the erasure itself was *delayed*.
+    """
+    if checkout.erased_at is not None:
+        return checkout
+    ahead = checkout.acted_at - until
+    went_on = timedelta(0) < ahead and (delayed or ahead <= INBOXES_APART)
+    return _begun_anew(checkout, until, rules) if went_on else _forgotten(checkout, until)
+
+
+def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
+    """Return *checkout* as if nothing had been said before *until*."""
+    latest = checkout.latest.since(until)
+    typed = value(latest.email)
+    known = replace(
+        checkout,
+        latest=latest,
+        address_hash=_address_hash(latest, rules),
+        addresses=() if typed is None else (typed.casefold(),),
+        addressee=None,
+        maybe_sent=checkout.maybe_sent or checkout.addressee is not None,
+    )
+    return _judged(known, rules) if checkout.status is Status.PENDING else known
+
+
+def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
+    forgotten = replace(
+        checkout,
+        latest=Latest(),
+        address_hash=None,
+        erased_at=until,
+        due_at=None,
+        retry_at=None,
+        trouble=None,
+        troubled_at=None,
+    )
+    if checkout.status not in (Status.DELIVERED, Status.CANCELLED):
+        forgotten = replace(forgotten, status=Status.CANCELLED, reason=ERASED)
+    return erased_if_closed(forgotten)

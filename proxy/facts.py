@@ -128,6 +128,19 @@ class CancelAsked(Asked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ErasureAsked(Fact):
+    """A person's data is to be erased, wherever it lies.
+
+    It is that of whom ``email`` or ``phone_number`` (in E.164) names, of whom ``address_hash``
+    stands for, and of the cart, where there is a ``cart_id``.
+    """
+
+    email: str | None = None
+    phone_number: str | None = None
+    address_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class QuestionAsked(Fact):
     """An operator asks what would be sent, and nothing is: the answer comes into the book.
 
@@ -155,6 +168,7 @@ _KINDS: dict[str, type[Fact]] = {
     "replay": ReplayAsked,
     "hurry": HurryAsked,
     "cancel": CancelAsked,
+    "erasure": ErasureAsked,
     "question": QuestionAsked,
     "counted": Counted,
 }

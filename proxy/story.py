@@ -58,6 +58,7 @@ _KINDS = {
     "hurry": "hurry asked",
     "cancel": "cancel asked",
     "looked for": "looked for",
+    "erasure": "erasure asked",
 }
 
 

@@ -131,11 +131,17 @@ def account(settings: Settings) -> Account:
             epoch=settings.epoch,
             consent=ConsentMode(settings.consent),
             address_key=identity.address_key((settings.token_keys or ("",))[-1]),
+            person_keys=tuple(map(identity.address_key, _secrets(settings))),
         ),
         late=settings.late,
         metric=settings.metric,
         property_names=PropertyNames(settings.property_names),
     )
+
+
+def _secrets(settings: Settings) -> tuple[str, ...]:
+    """Return the secrets that who was erased is known under; a sender may do without the first."""
+    return settings.token_keys or (settings.klaviyo_key or "checkout-proxy",)
 
 
 @contextmanager

@@ -92,6 +92,7 @@ class Book(Reader):
             for item in received:
                 folding.take(item)
             folding.write()
+        self._forget(folding.carts)
         decisions.tell(folding.steps)
 
     # -- sending --

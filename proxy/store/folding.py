@@ -2,17 +2,30 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, insert, select
 
 from proxy import facts, tallies
 from proxy.carts.cart import replaces
-from proxy.checkouts import INBOXES_APART, Checkout, Rules, Status, fold, found_at, ordered_at
-from proxy.facts import CartDeleted, CartPushed, Fact, OrderPlaced
-from proxy.store import rows, schema
+from proxy.checkouts import (
+    ERASED,
+    INBOXES_APART,
+    Checkout,
+    Rules,
+    Status,
+    erased,
+    fold,
+    found_at,
+    ordered_at,
+)
+from proxy.facts import CartDeleted, CartPushed, ErasureAsked, Fact, OrderPlaced, StatePosted
+from proxy.store import erasing, rows, schema
+from proxy.store.erasing import Erasing
 from proxy.store.received import Received
 from proxy.store.rows import CartKey, KeptCart
 from proxy.tallies import Tally
@@ -24,9 +37,12 @@ class Folding:
     """One batch of facts on its way into the book: all is read first and written at the end."""
 
     def __init__(self, connection: Connection, received: Sequence[Received], rules: Rules) -> None:
-        keys = {(item.shop, item.cart_id) for item in received}
         self._connection = connection
         self._rules = rules
+        self._read = {id(item): _fact_in(item) for item in received if item.kind not in _APART}
+        known = [fact for fact in self._read.values() if isinstance(fact, Fact)]
+        self._erasing = Erasing(connection, known, rules.person_keys)
+        keys = {(item.shop, item.cart_id) for item in received} | self._erasing.carts
         self._seen = _seen(connection, received)
         self._checkouts: dict[CartKey, Sequence[Checkout]] = dict(rows.loaded(connection, keys))
         self._carts: dict[CartKey, KeptCart | None] = dict(rows.kept_carts(connection, keys))
@@ -38,6 +54,13 @@ class Folding:
         self.steps: list[tuple[Checkout | None, Checkout]] = []
         """Each checkout that a fact was folded into: before and after."""
         self._questions: list[Received] = []
+        self._erased: dict[CartKey, datetime] = {}
+        self._lie_elsewhere: list[Received] = []
+
+    @property
+    def carts(self) -> set[CartKey]:
+        """The carts of which something is going to be written."""
+        return {*self._changed, *self._erased}
 
     def take(self, item: Received) -> None:
         """Fold *item* into the checkouts of its cart, unless it is known."""
@@ -50,9 +73,14 @@ class Folding:
             self._questions.append(item)
             return
         known = (item.shop, item.cart_id, item.id)
-        if known not in self._seen:
-            self._seen.add(known)
-            self._note(item, self._decision(item))
+        if known in self._seen:
+            return
+        self._seen.add(known)
+        fact = self._read[id(item)]
+        if isinstance(fact, ErasureAsked):
+            self._erase_person(item, fact)
+        else:
+            self._note(item, self._decision(item, fact), until=self._too_late(fact))
 
     def write(self) -> None:
         """Write down what came of the batch, and how far each inbox was read."""
@@ -60,6 +88,9 @@ class Folding:
         rows.save_carts(self._connection, {key: self._carts[key] for key in self._changed_carts})
         if self._facts:
             self._connection.execute(insert(schema.facts), self._facts)
+        self._erasing.write()
+        erasing.erase_bodies(self._connection, self._erased)
+        erasing.erase_received(self._connection, self._lie_elsewhere)
         heard = {(fact["shop"], fact["cart_id"]) for fact in self._facts}
         rows.erase_closed(self._connection, {key: self._checkouts.get(key, []) for key in heard})
         rows.save_questions(self._connection, self._questions)
@@ -69,15 +100,20 @@ class Folding:
         if marks:
             self._connection.execute(rows.replacing(schema.marks, self._connection), marks)
 
-    def _decision(self, item: Received) -> str:
+    def _decision(self, item: Received, fact: Fact | Exception) -> str:
         key = item.shop, item.cart_id
         try:
-            fact = facts.decode(item.kind, item.body)
+            if isinstance(fact, Exception):
+                raise fact
+            if (late := self._of_erased(item, fact)) is None:
+                return ERASED
+            fact = late
             after = fold(self._found_by(item), fact, self._rules)
         except Exception as error:
             # One fact that nobody foresaw must not stop all that come after it.
             logger.exception("a fact of the kind %s cannot be taken in", item.kind)
             return f"cannot be taken in ({type(error).__name__})"
+        self._erasing.note(fact)
         if not self._keep_cart(fact, delayed=item.delayed):
             return "older than the cart that came before: changes nothing"
         self._count(item, self._checkouts.get(key, ()), after)
@@ -89,8 +125,13 @@ class Folding:
         return f"{after[-1].status}: {after[-1].reason}"
 
     def _count(self, item: Received, before: Sequence[Checkout], after: Sequence[Checkout]) -> None:
+        self._tally(item.shop).add(item.received_at, tallies.of_fact(item.kind))
+        self._count_steps(item, before, after)
+
+    def _count_steps(
+        self, item: Received, before: Sequence[Checkout], after: Sequence[Checkout]
+    ) -> None:
         tally = self._tally(item.shop)
-        tally.add(item.received_at, tallies.of_fact(item.kind))
         known = {checkout.epoch: checkout for checkout in before}
         for checkout in after:
             step = known.get(checkout.epoch), checkout
@@ -133,7 +174,9 @@ class Folding:
         return True
 
     def _keep(self, fact: Fact, cart: KeptCart | None) -> None:
-        key = fact.shop, fact.cart_id
+        self._keep_in((fact.shop, fact.cart_id), cart)
+
+    def _keep_in(self, key: CartKey, cart: KeptCart | None) -> None:
         self._carts[key] = cart
         self._changed_carts.add(key)
 
@@ -141,13 +184,76 @@ class Folding:
         known = self._checkouts.get((fact.shop, fact.cart_id), [])
         return any(c.ordered_at is not None and fact.received_at <= c.ordered_at for c in known)
 
-    def _note(self, item: Received, decision: str) -> None:
+    # -- erasures --
+
+    def _erase_person(self, item: Received, asked: ErasureAsked) -> None:
+        """Erase the carts in which a person is named, and remember it for what comes late."""
+        until = asked.received_at
+        self._count(item, (), ())
+        reached = self._erasing.reached(asked, self._checkouts, self._carts)
+        self._erasing.remember(asked, until, reached)
+        self._lie_elsewhere += [one for one in self._questions if one.received_at <= until]
+        self._questions = [one for one in self._questions if one.received_at > until]
+        erasing.forget_questions(self._connection, {item.shop}, until)
+        for key in sorted(reached):
+            self._erase_cart(key, item, until)
+            self._note(item, ERASED, until=until, cart_id=key[1])
+        if (item.shop, item.cart_id) not in reached:
+            self._note(item, "taken in", until=until)
+
+    def _erase_cart(self, key: CartKey, item: Received, until: datetime) -> None:
+        known = self._checkouts.get(key, ())
+        # A fact that came too late reaches no further than the erasure did.
+        delayed = item.delayed or item.kind != "erasure"
+        after = [erased(each, until, self._rules, delayed=delayed) for each in known]
+        self._count_steps(item, known, after)
+        self._checkouts[key] = self._changed[key] = after
+        kept = self._carts.get(key)
+        if kept is not None and kept.received_at <= until:
+            self._keep_in(key, _nobodys(key, kept, item))
+        for fact in self._facts:
+            if (fact["shop"], fact["cart_id"]) == key:
+                fact["body"] = None
+        self._erased[key] = until
+
+    def _too_late(self, fact: Fact | Exception) -> datetime | None:
+        return None if isinstance(fact, Exception) else self._erasing.until(fact)
+
+    def _of_erased(self, item: Received, fact: Fact) -> Fact | None:
+        """Return what may be taken in of *fact*, which may be about somebody who was erased."""
+        until = self._erasing.until(fact)
+        if until is None:
+            return fact
+        key = item.shop, item.cart_id
+        self._erasing.remember_cart(key, until)
+        self._erase_cart(key, item, until)
+        match fact:
+            case StatePosted():
+                return None
+            case CartPushed() if self._erasing.until_all_of_it(fact) is not None:
+                return None
+            case CartPushed():
+                cart = msgspec.structs.replace(fact.cart, email=None)
+                return replace(fact, cart=cart)
+        return fact
+
+    def _note(
+        self,
+        item: Received,
+        decision: str,
+        *,
+        until: datetime | None = None,
+        cart_id: str | None = None,
+    ) -> None:
+        """Note what was decided; what was erased *until* some moment is kept without its body."""
+        if until is not None:
+            self._lie_elsewhere.append(item)
         # A cart is kept in its own table, and the last one only.
-        body = None if item.kind == "cart" else item.body
+        body = None if item.kind == "cart" or until is not None else item.body
         self._facts.append(
             {
                 "shop": item.shop,
-                "cart_id": item.cart_id,
+                "cart_id": item.cart_id if cart_id is None else cart_id,
                 "id": item.id,
                 "kind": item.kind,
                 "received_at": item.received_at,
@@ -155,6 +261,25 @@ class Folding:
                 "decision": decision,
             }
         )
+
+
+# These change no checkout.
+_APART = ("counted", "question")
+
+
+def _fact_in(item: Received) -> Fact | Exception:
+    """Return the fact that *item* holds, or why it cannot be read."""
+    try:
+        return facts.decode(item.kind, item.body)
+    except (ValueError, RecursionError) as error:
+        return error
+
+
+def _nobodys(key: CartKey, kept: KeptCart, item: Received) -> KeptCart | None:
+    """Return what stays of a cart in which somebody was named who is erased."""
+    if item.kind == "erasure" and key == (item.shop, item.cart_id):
+        return None
+    return replace(kept, cart=msgspec.structs.replace(kept.cart, email=None))
 
 
 def _seen(connection: Connection, received: Sequence[Received]) -> set[tuple[str, str, str]]:

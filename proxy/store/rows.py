@@ -1,9 +1,11 @@
 """Rows: how checkouts and carts lie in the tables, read and written many at a time."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -27,11 +29,26 @@ def cart_key(checkout: Checkout) -> CartKey:
 def loaded(connection: Connection, keys: set[CartKey]) -> dict[CartKey, list[Checkout]]:
     """Return the checkouts of each cart, oldest first."""
     table = schema.checkouts
-    query = select(*_COLUMNS).where(among(table, keys)).order_by(table.c.epoch)
     loaded: dict[CartKey, list[Checkout]] = {}
-    for row in connection.execute(query):
-        loaded.setdefault((row.shop, row.cart_id), []).append(_checkout_of(row))
+    for some in _parts(keys):
+        query = select(*_COLUMNS).where(among(table, some)).order_by(table.c.epoch)
+        for row in connection.execute(query):
+            loaded.setdefault((row.shop, row.cart_id), []).append(_checkout_of(row))
     return loaded
+
+
+def _parts(keys: set[CartKey]) -> Iterator[set[CartKey]]:
+    """Yield *keys* in parts: an address that many share may be erased, and a query has its limit.
+
+    One part at least for each shop: of several, each cart would be looked for in each of them.
+    """
+    for shop, ours in groupby(sorted(keys), key=itemgetter(0)):
+        cart_ids = iter([cart_id for _, cart_id in ours])
+        while some := list(islice(cart_ids, _AT_ONCE)):
+            yield {(shop, cart_id) for cart_id in some}
+
+
+_AT_ONCE = 5_000
 
 
 def among(table: Any, keys: set[CartKey]) -> Any:
@@ -92,7 +109,7 @@ def erase_closed(connection: Connection, standing: Mapping[CartKey, Sequence[Che
     closed = {key: checkouts for key, checkouts in standing.items() if is_closed(checkouts)}
     if closed:
         keys = [{"of_shop": shop, "of_cart": cart_id} for shop, cart_id in closed]
-        connection.execute(_ERASE_BODIES, keys)
+        connection.execute(ERASE_BODIES, keys)
         _erase_addresses_of_carts(connection, closed)
 
 
@@ -117,11 +134,16 @@ def _erase_addresses_of_carts(
 
 def _naming(keys: set[CartKey], connection: Connection) -> Any:
     """Return the condition for carts of *keys* that name an address: few do."""
+    return among(schema.carts, keys) & names_address(connection)
+
+
+def names_address(connection: Connection) -> Any:
+    """Return the condition for carts that name an address."""
     cart = schema.carts.c.cart
     address = literal(b'"email":"', LargeBinary)
     is_sqlite = connection.dialect.name == "sqlite"
     place = func.instr(cart, address) if is_sqlite else func.position(address.op("IN")(cart))
-    return among(schema.carts, keys) & (place > 0)
+    return place > 0
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -137,7 +159,10 @@ class KeptCart:
 
 def kept_carts(connection: Connection, keys: set[CartKey]) -> dict[CartKey, KeptCart]:
     """Return the carts that are kept, of *keys* and perhaps of some more."""
-    return _carts(connection, among(schema.carts, keys))
+    found: dict[CartKey, KeptCart] = {}
+    for some in _parts(keys):
+        found |= _carts(connection, among(schema.carts, some))
+    return found
 
 
 def _carts(connection: Connection, which: Any) -> dict[CartKey, KeptCart]:
@@ -183,14 +208,14 @@ def save_questions(connection: Connection, asked: Sequence[Received]) -> None:
         # A file of SQLite's loses what was taken in within seconds, a partition after its day.
         for item in asked:
             about = {"shop": item.shop, "inbox": item.inbox, "seq": item.seq}
-            connection.execute(_ERASE_RECEIVED, about)
+            connection.execute(ERASE_RECEIVED, about)
 
 
 def _question_row(item: Received) -> dict[str, Any]:
     return {"shop": item.shop, "id": item.id, "asked_at": item.received_at, "body": item.body}
 
 
-_ERASE_RECEIVED = text(
+ERASE_RECEIVED = text(
     "UPDATE inbox SET body = '' WHERE shop = :shop AND inbox = :inbox AND seq = :seq"
 )
 
@@ -219,7 +244,7 @@ def _insert(table: Any, connection: Connection) -> Any:
     return dialect.insert(table)
 
 
-_ERASE_BODIES = (
+ERASE_BODIES = (
     update(schema.facts)
     .where(
         schema.facts.c.shop == bindparam("of_shop"),

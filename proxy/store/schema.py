@@ -24,6 +24,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
@@ -118,6 +119,13 @@ facts = Table(
     Column("body", LargeBinary),
     Column("decision", Text, nullable=False),
     UniqueConstraint("shop", "cart_id", "id"),
+    Index("facts_received", "shop", "received_at"),
+    Index(
+        "facts_with_a_body",
+        "shop",
+        sqlite_where=text("body IS NOT NULL"),
+        postgresql_where=text("body IS NOT NULL"),
+    ),
 )
 
 carts = Table(
@@ -128,6 +136,17 @@ carts = Table(
     Column("received_at", Instant, nullable=False),
     Column("cart", Json(Cart), nullable=False),
     PrimaryKeyConstraint("shop", "cart_id"),
+    Index("carts_received", "shop", "received_at"),
+)
+
+erasures = Table(
+    "erasures",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("mark", String(32), nullable=False),
+    Column("until", Instant, nullable=False),
+    PrimaryKeyConstraint("shop", "mark"),
+    Index("erasures_until", "shop", "until"),
 )
 
 checkouts = Table(
@@ -156,8 +175,9 @@ checkouts = Table(
     Column("delivered_at", Instant),
     Column("address_hash", String(32)),
     Column("called_off", Boolean, nullable=False, server_default=false()),
+    Column("erased_at", Instant),
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
-    Index("checkouts_due", "shop", "status", "due_at"),
+    Index("checkouts_due", "shop", "status", "due_at", "acted_at"),
     Index("checkouts_acted", "shop", "acted_at"),
     Index("checkouts_of_an_event", "shop", "unique_id"),
     Index("checkouts_of_an_address", "shop", "address_hash"),
@@ -251,4 +271,5 @@ accounts = Table(
     Column("seen_at", Instant),
     Column("revision", String(32)),
     Column("retires_on", Date),
+    Column("prune_before", Instant),
 )

@@ -1,0 +1,443 @@
+"""Erasures: who wants to be forgotten is, wherever they were named, and in whatever order."""
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy import checkouts, identity
+from proxy.carts.cart import Cart
+from proxy.checkouts import ERASED, Checkout, ConsentMode, Rules, Status
+from proxy.facts import Customer, ErasureAsked, Fact, QuestionAsked
+from proxy.identity import Profile, address_hash
+from proxy.store import Store
+from proxy.store.book import Book, Change
+from proxy.store.received import Received
+from tests.said import CART, JANE, JOHN, after, order, pushed, received, state
+from tests.tables import Tables
+from tests.test_model import empty_book
+
+KEYS = tuple(map(identity.address_key, ("an-old-key", "a-new-key")))
+RULES = Rules(
+    settle=timedelta(seconds=30),
+    epoch=timedelta(hours=24),
+    consent=ConsentMode.OPT_OUT,
+    address_key=KEYS[-1],
+    person_keys=KEYS,
+)
+PHONE = "+4930123456"
+JANES_CART = msgspec.structs.replace(CART, email="Jane@shop-demo.io", version=None)
+
+
+@pytest.fixture
+def book(store: Store) -> Iterator[Book]:
+    with store.account("shop", Event()) as book:
+        assert book is not None
+        yield book
+
+
+def erasure(minute: float, cart_id: str = "", **whom: str) -> ErasureAsked:
+    return ErasureAsked(
+        id=uuid4().hex, shop="shop", cart_id=cart_id, received_at=after(minute), **whom
+    )
+
+
+def take_in(book: Book, *said: Fact, rules: Rules = RULES, delayed: bool = False) -> None:
+    """Take in what was *said*, one batch each, as from an inbox of its own."""
+    for fact in said:
+        item = received(fact, inbox=uuid4().hex)
+        book.take_in([replace(item, delayed=delayed)], rules)
+
+
+def only(book: Book, cart_id: str = "c-1") -> Checkout:
+    (checkout,) = book.checkouts("shop", cart_id)
+    return checkout
+
+
+def dump(tables: Tables) -> bytes:
+    """Return all that is written in all tables of the book, and in PostgreSQL's inbox."""
+    names = ["accounts", "attempts", "carts", "checkouts", "erasures", "facts", "questions", "sent"]
+    names += [] if tables.are_sqlite else ["inbox"]
+    rows = [row for name in names for row in tables.ask(f"SELECT * FROM {name}")]
+    columns = (column for row in rows for column in row)
+    return b"\n".join(c if isinstance(c, bytes) else str(c).encode() for c in columns)
+
+
+def traces(written: bytes, *of: str) -> list[str]:
+    """Return which of these stand in what is *written*, however they are written."""
+    text = written.decode(errors="replace")
+    return [each for each in of if each.casefold() in text.casefold() or _encoded(each) in written]
+
+
+def _encoded(text: str) -> bytes:
+    return base64.b64encode(text.encode())[: len(text) // 3 * 4]
+
+
+# -- one person, wherever they are named -------------------------------------------------
+
+TYPED: list[Fact] = [state(0, email=JANE, first_name="Canary")]
+OF_TOKEN: list[Fact] = [
+    state(0, email=JOHN, customer=Customer(email="JANE@shop-demo.io", first_name="Canary"))
+]
+CORRECTED: list[Fact] = [
+    state(0, email=JANE, first_name="Canary"),
+    state(1, email=JOHN, first_name="Canary"),
+]
+SIXTH_TYPED: list[Fact] = [
+    *(state(n, email=f"a{n}@shop-demo.io") for n in range(5)),
+    state(5, email=JANE, first_name="Canary"),
+    state(6, email="zz@shop-demo.io"),
+]
+OF_CART: list[Fact] = [pushed(0, JANES_CART), state(1, kx="Canary")]
+IN_TOKENS_CART: list[Fact] = [state(0, cart=JANES_CART, kx="Canary")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [TYPED, OF_TOKEN, CORRECTED, SIXTH_TYPED, OF_CART, IN_TOKENS_CART],
+    ids=["typed", "in-token", "corrected", "sixth-typed", "in-cart", "in-token's-cart"],
+)
+def test_whoever_is_named_by_an_address_leaves_no_trace(
+    tables: Tables, book: Book, said: list[Fact]
+) -> None:
+    take_in(book, *said)
+    assert traces(dump(tables), JANE, "Canary") == [JANE, "Canary"]
+
+    take_in(book, erasure(10, email="jane@Shop-Demo.io"))
+
+    assert only(book).status is Status.CANCELLED
+    assert only(book).reason == ERASED
+    assert only(book).address_hash is None
+    assert traces(dump(tables), JANE, JOHN, "Canary") == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [state(0, phone_number="+49 (30) 123-456", first_name="Canary")],
+        [state(0, phone_number="+49 030 123456", first_name="Canary")],
+        [state(0, email=JOHN, customer=Customer(phone_number="+4930/123456", first_name="Canary"))],
+    ],
+)
+def test_whoever_is_named_by_a_number_leaves_no_trace_however_it_is_spelt(
+    tables: Tables, book: Book, said: list[Fact]
+) -> None:
+    take_in(book, *said)
+
+    take_in(book, erasure(10, phone_number=PHONE))
+
+    assert only(book).reason == ERASED
+    assert traces(dump(tables), "123456", "123-456", JOHN, "Canary") == []
+
+
+def test_whoever_is_not_named_is_not_erased(tables: Tables, book: Book) -> None:
+    take_in(book, state(0, email=JOHN), state(0, "c-2", email=JANE), pushed(0, JANES_CART, "c-3"))
+    before = only(book)
+
+    take_in(book, erasure(10, email=JANE), erasure(10, phone_number=PHONE))
+
+    assert only(book) == before
+    assert traces(dump(tables), JOHN, JANE) == [JOHN]
+
+
+def test_an_erasure_of_a_cart_takes_the_cart_too(tables: Tables, book: Book) -> None:
+    take_in(book, pushed(0), state(1, email=JANE), pushed(0, cart_id="c-2"))
+
+    take_in(book, erasure(10, "c-1"))
+
+    assert only(book).reason == ERASED
+    assert book.cart("shop", "c-1") is None
+    assert book.cart("shop", "c-2") == CART
+    assert traces(dump(tables), JANE) == []
+
+
+def test_a_cart_in_which_somebody_was_named_stays_without_the_name(book: Book) -> None:
+    take_in(book, pushed(0, JANES_CART), state(1, kx="kx"), erasure(10, email=JANE))
+
+    assert book.cart("shop", "c-1") == msgspec.structs.replace(JANES_CART, email=None)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_is_closed_is_found_by_every_key_that_hashes(book: Book, key: bytes) -> None:
+    take_in(book, state(0, email=JANE), rules=replace(RULES, address_key=key))
+    (delivered,) = book.change(
+        "shop", [Change(checkout=only(book), apply=lambda c: checkouts.delivered(c, after(1)))],
+        after(1),
+    )  # fmt: skip
+    assert delivered.address_hash == address_hash(JANE, key)
+
+    take_in(book, erasure(10, email=JANE))
+
+    assert only(book).status is Status.DELIVERED
+    assert only(book).address_hash is None
+
+
+@pytest.mark.parametrize(
+    "apply",
+    [
+        lambda c: checkouts.refused(c, "Klaviyo answered 400"),
+        lambda c: checkouts.quarantined(c, "suspicious"),
+        lambda c: checkouts.addressed(c, seen=c, profile=Profile(email=JANE, first_name="Canary")),
+    ],
+    ids=["dead", "quarantined", "under way"],
+)
+def test_what_is_still_open_is_cancelled(
+    tables: Tables, book: Book, apply: Callable[[Checkout], Checkout]
+) -> None:
+    take_in(book, state(0, email=JANE))
+    book.change("shop", [Change(checkout=only(book), apply=apply)], after(1))
+
+    take_in(book, erasure(10, email=JANE))
+
+    assert (only(book).status, only(book).reason) == (Status.CANCELLED, ERASED)
+    assert book.due("shop", after(10_000), 10) == []
+    assert traces(dump(tables), JANE, "Canary") == []
+
+
+def test_an_attempt_under_way_is_not_opened_again_by_its_answer(tables: Tables, book: Book) -> None:
+    take_in(book, state(0, email=JANE))
+    seen = only(book)
+    take_in(book, erasure(10, email=JANE))
+
+    failed = Change(
+        checkout=seen,
+        apply=lambda now: checkouts.unless_changed(
+            now, seen=seen, apply=lambda c: checkouts.refused(c, "Klaviyo answered 400")
+        ),
+    )
+    book.change("shop", [failed], after(11))
+
+    assert only(book).reason == ERASED
+    assert traces(dump(tables), JANE) == []
+
+
+def test_questions_about_somebody_are_forgotten(tables: Tables, book: Book) -> None:
+    about: dict[str, Any] = {
+        "id": uuid4().hex,
+        "shop": "shop",
+        "cart_id": "c-1",
+        "received_at": after(0),
+    }
+    take_in(book, QuestionAsked(state=state(0, email=JANE), **about))
+    assert traces(dump(tables), JANE) == [JANE]
+
+    take_in(book, erasure(10, email=JANE))
+
+    assert traces(dump(tables), JANE) == []
+
+
+def test_an_erasure_says_nothing_of_the_person_itself(tables: Tables, book: Book) -> None:
+    take_in(book, state(0, email=JOHN), erasure(10, email=JANE), erasure(10, phone_number=PHONE))
+
+    assert traces(dump(tables), JANE, PHONE) == []
+    assert [row.decision for row in book.received("shop", "")] == ["taken in", "taken in"]
+
+
+def test_an_erasure_stands_in_the_story_of_the_cart(book: Book) -> None:
+    take_in(book, state(0, email=JANE), erasure(10, email=JANE))
+
+    assert [(row.kind, row.decision) for row in book.received("shop", "c-1")] == [
+        ("state", "pending: settling"),
+        ("erasure", ERASED),
+    ]
+
+
+def test_an_erasure_that_is_asked_twice_is_one(tables: Tables, book: Book) -> None:
+    asked = erasure(10, email=JANE)
+    take_in(book, state(0, email=JANE), asked)
+    once = dump(tables)
+
+    take_in(book, erasure(11, email=JANE))
+    take_in(book, asked)
+
+    assert only(book).erased_at == after(10)
+    assert traces(dump(tables), JANE) == traces(once, JANE) == []
+
+
+def test_another_shop_s_customer_of_that_address_is_another(book: Book) -> None:
+    theirs = replace(state(0, email=JANE), shop="other")
+    take_in(book, theirs, state(0, email=JANE), erasure(10, email=JANE))
+
+    (left,) = book.checkouts("other", "c-1")
+    assert left.status is Status.PENDING
+
+
+# -- what comes before, and after --------------------------------------------------------
+
+
+def test_a_state_that_comes_later_is_a_new_act(book: Book) -> None:
+    take_in(book, state(0, email=JANE), erasure(10, email=JANE), state(11, email=JANE))
+
+    erased, new = book.checkouts("shop", "c-1")
+    assert erased.reason == ERASED
+    assert new.status is Status.PENDING
+    assert new.unique_id != erased.unique_id
+    assert [each.epoch for each in book.due("shop", after(12), 10)] == [new.epoch]
+
+
+LATE: list[Fact] = [
+    state(9, email=JANE, first_name="Canary"),
+    state(9, first_name="Canary"),
+    pushed(9, JANES_CART),
+    # Said by a page that was offline meanwhile.
+    state(9, late=5, first_name="Canary"),
+]
+
+
+@pytest.mark.parametrize("late", LATE, ids=["state", "unnamed", "cart", "offline"])
+def test_what_was_said_before_and_is_read_after_it_leaves_no_trace(
+    tables: Tables, book: Book, late: Fact
+) -> None:
+    take_in(book, state(0, email=JANE), erasure(10, email=JANE))
+
+    take_in(book, late, delayed=True)
+
+    assert only(book).reason == ERASED
+    assert traces(dump(tables), JANE, "Canary") == []
+
+
+def test_who_was_not_known_yet_is_erased_when_the_rest_comes(tables: Tables, book: Book) -> None:
+    take_in(book, state(8, first_name="Canary"), erasure(10, email=JANE))
+    assert only(book).status is Status.PENDING
+
+    take_in(book, state(9, email=JANE), delayed=True)
+
+    assert only(book).reason == ERASED
+    assert traces(dump(tables), JANE, "Canary") == []
+
+
+def test_under_a_clock_that_was_set_back_all_that_was_known_is_erased(
+    tables: Tables, book: Book
+) -> None:
+    take_in(book, state(600, email=JANE), erasure(10, email=JANE))
+
+    assert only(book).reason == ERASED
+    assert traces(dump(tables), JANE) == []
+
+
+# -- whatever the order ------------------------------------------------------------------
+
+ASKED_AT = 10
+CARTS = st.sampled_from(["c-1", "c-2"])
+MINUTES = st.integers(0, 20).filter(lambda minute: minute != ASKED_AT)
+WHO = st.sampled_from([JANE, "Jane@SHOP-demo.io", JOHN, None])
+
+
+@st.composite
+def facts_around(draw: st.DrawFn) -> Fact:
+    minute, cart_id, who = draw(MINUTES), draw(CARTS), draw(WHO)
+    said = "before" if minute < ASKED_AT else "after"
+    match draw(st.sampled_from(["state", "state", "state", "token", "cart", "order"])):
+        case "cart":
+            cart = msgspec.structs.replace(CART, email=who, version=None)
+            return pushed(minute, cart, cart_id)
+        case "order":
+            return order(minute, cart_id)
+        case "token":
+            customer = Customer(email=who, last_name=f"{said}-canary")
+            return state(minute, cart_id, customer=customer)
+    return state(minute, cart_id, email=who, first_name=f"{said}-canary")
+
+
+def names_jane(fact: Any) -> bool:
+    cart: Cart | None = getattr(fact, "cart", None)
+    customer: Customer | None = getattr(fact, "customer", None)
+    emails = (getattr(fact, "email", None), cart and cart.email, customer and customer.email)
+    return any(email and email.casefold() == JANE for email in emails)
+
+
+Batches = Sequence[Sequence[Received]]
+
+
+@st.composite
+def read_in_any_order(draw: st.DrawFn) -> tuple[list[Fact], Batches]:
+    said = draw(st.lists(facts_around(), min_size=1, max_size=10))
+    asked = erasure(ASKED_AT, email=JANE)
+    read = draw(st.permutations([*said, asked]))
+    items = [replace(received(each, inbox=uuid4().hex), delayed=True) for each in read]
+    cuts = sorted(draw(st.sets(st.integers(1, max(1, len(items) - 1)), max_size=3)))
+    return said, [items[a:b] for a, b in zip([0, *cuts], [*cuts, len(items)], strict=True)]
+
+
+def taken_in(folder: Path, batches: Batches, rules: Rules) -> tuple[bytes, list[Checkout]]:
+    """Return what is written down in the end, and how the checkouts stand."""
+    (folder / "checkouts.db").write_bytes(empty_book())
+    url = f"sqlite:///{folder}"
+    with closing(Store(url).book()) as book:
+        for batch in batches:
+            book.take_in(batch, rules)
+        known = [each for cart in ("c-1", "c-2") for each in book.checkouts("shop", cart)]
+    return dump(Tables(url)), known
+
+
+def judge(said: Sequence[Fact], written: bytes, known: Sequence[Checkout]) -> None:
+    """Hold what is left against what was *said* before the erasure and after it."""
+    asked_at = after(ASKED_AT)
+    before = [fact for fact in said if fact.received_at < asked_at]
+    later = [fact for fact in said if fact.received_at > asked_at]
+    if not any(names_jane(fact) for fact in later):
+        assert traces(written, JANE) == []
+    of_jane = {fact.cart_id for fact in before if names_jane(fact)}
+    for checkout in known:
+        if checkout.cart_id in of_jane:
+            assert "before-canary" not in msgspec.json.encode(checkout).decode()
+    if {fact.cart_id for fact in before} <= of_jane:
+        assert traces(written, "before-canary") == []
+    for cart_id in {"c-1", "c-2"}:
+        judge_who_goes_on(cart_id, said, [each for each in known if each.cart_id == cart_id])
+
+
+def judge_who_goes_on(cart_id: str, said: Sequence[Fact], known: Sequence[Checkout]) -> None:
+    """See to it that a state is still to be sent that nobody has erased, or bought."""
+    ours = [fact for fact in said if fact.cart_id == cart_id]
+    acts = [fact.received_at for fact in ours if getattr(fact, "acted_at", None)]
+    erased_until = after(ASKED_AT) if any(names_jane(f) for f in ours if _early(f)) else None
+    orders = [fact.received_at for fact in ours if not hasattr(fact, "acted_at") and is_order(fact)]
+    ends: list[datetime] = [*orders, *([] if erased_until is None else [erased_until])]
+    is_open = any(each.status is Status.PENDING for each in known)
+    assert is_open == bool(acts and max(acts) > max(ends, default=after(-1)))
+
+
+def _early(fact: Fact) -> bool:
+    return fact.received_at < after(ASKED_AT)
+
+
+def is_order(fact: Fact) -> bool:
+    return hasattr(fact, "order_id")
+
+
+@settings(max_examples=60)
+@given(read_in_any_order())
+def test_whatever_the_order_what_was_said_before_leaves_no_trace_and_what_was_said_later_counts(
+    story: tuple[list[Fact], Batches],
+) -> None:
+    said, batches = story
+
+    with TemporaryDirectory() as folder:
+        written, known = taken_in(Path(folder), batches, RULES)
+
+    judge(said, written, known)
+
+
+def test_a_book_that_does_not_remember_who_was_erased_is_found_out() -> None:
+    """The control: without keys nothing is known of who was erased before."""
+    said = [state(0, email=JANE, first_name="before-canary")]
+    items = [received(each, inbox=uuid4().hex) for each in (erasure(ASKED_AT, email=JANE), *said)]
+
+    with TemporaryDirectory() as folder:
+        forgetful = replace(RULES, person_keys=())
+        written, known = taken_in(Path(folder), [items[:1], items[1:]], forgetful)
+
+    with pytest.raises(AssertionError):
+        judge(said, written, known)
