@@ -427,17 +427,26 @@ def erased_if_closed(checkout: Checkout) -> Checkout:
 ERASED = "erased at the person's request"
 
 
+def was_before(at: datetime, asked_at: datetime, *, delayed: bool) -> bool:
+    """Tell whether what was at *at* was before an erasure was asked for at *asked_at*.
+
+    What seems to have been far later was under a clock that has been set back meanwhile, unless
+    the erasure was *delayed* on its way to us.
+    """
+    ahead = at - asked_at
+    return ahead <= timedelta(0) or (ahead > INBOXES_APART and not delayed)
+
+
 def erased(checkout: Checkout, until: datetime, rules: Rules, *, delayed: bool = True) -> Checkout:
     """Return *checkout* without what was said in it *until* then, or a trace of who said it.
 
-    Where nothing was said since, it is closed. What seems to have been said far later was said
-    under a clock that has been set back meanwhile, unless the erasure itself was *delayed*.
+    Where nothing was said since, it is closed. *delayed* is as in :func:`was_before`.
     """
     if checkout.erased_at is not None:
         return checkout
-    ahead = checkout.acted_at - until
-    went_on = timedelta(0) < ahead and (delayed or ahead <= INBOXES_APART)
-    return _begun_anew(checkout, until, rules) if went_on else _forgotten(checkout, until)
+    if was_before(checkout.acted_at, until, delayed=delayed):
+        return _forgotten(checkout, until)
+    return _begun_anew(checkout, until, rules)
 
 
 def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:

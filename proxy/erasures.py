@@ -1,18 +1,33 @@
 """Erasures: who is to be forgotten, and where a person is named."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from proxy.carts.cart import Cart
-from proxy.checkouts import Checkout
+from proxy.checkouts import Checkout, Status, was_before
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, StatePosted
 from proxy.identity import address_hash, e164
-from proxy.latest import value
+from proxy.latest import Latest, value
 
 Keys = Iterable[bytes]
+
+
+def whom(*, email: str | None = None, phone_number: str | None = None) -> dict[str, str]:
+    """Return what an erasure says of a person, or raise :exc:`ValueError`: nobody has that name."""
+    if email is not None:
+        if "@" not in email.strip()[1:-1]:
+            raise ValueError("email is no address")
+        return {"email": email.strip()}
+    if phone_number is not None:
+        number = e164(phone_number)
+        if number is None:
+            raise ValueError("phone_number is no number with its country: +49 30 123456, say")
+        return {"phone_number": number}
+    return {}
 
 
 def names(asked: ErasureAsked) -> frozenset[str]:
@@ -35,15 +50,39 @@ def names_in(fact: Fact) -> frozenset[str]:
     return frozenset()
 
 
-def names_in_checkout(checkout: Checkout) -> frozenset[str]:
-    """Return the names of the people that *checkout* is about, as far as it knows them still."""
-    latest, to = checkout.latest, checkout.addressee
+def is_about(
+    checkout: Checkout, asked: ErasureAsked, hashes: Collection[str], *, delayed: bool
+) -> bool:
+    """Tell whether somebody had been named in *checkout* whom *asked* is about.
+
+    *hashes* are those of the address. *delayed* is as in :func:`proxy.checkouts.was_before`.
+    """
+    wanted = names(asked)
+    if was_before(checkout.acted_at, asked.received_at, delayed=delayed):
+        is_named = bool(wanted & (_names_in_latest(checkout.latest) | _names_beside(checkout)))
+        return is_named or checkout.address_hash in hashes
+    said_before = checkout.latest.until(asked.received_at)
+    is_hashed = checkout.status in _CLOSED and checkout.address_hash in hashes
+    return is_hashed or bool(wanted & _names_in_latest(said_before))
+
+
+_CLOSED = (Status.DELIVERED, Status.CANCELLED)
+
+
+def _names_beside(checkout: Checkout) -> frozenset[str]:
+    to = checkout.addressee
+    addressed = (None, None) if to is None else (to.email, to.phone_number)
+    return _names([addressed[0], *checkout.addresses], [addressed[1]])
+
+
+def _names_in_latest(latest: Latest) -> frozenset[str]:
     customer = value(latest.customer) or Customer()
     cart = value(latest.cart)
-    addressed = (None, None) if to is None else (to.email, to.phone_number)
-    emails = [value(latest.email), customer.email, addressed[0], *checkout.addresses]
-    emails += [] if cart is None else [cart.email]
-    return _names(emails, [value(latest.phone_number), customer.phone_number, addressed[1]])
+    cart_email = None if cart is None else cart.email
+    return _names(
+        [value(latest.email), customer.email, cart_email],
+        [value(latest.phone_number), customer.phone_number],
+    )
 
 
 def names_in_cart(cart: Cart) -> frozenset[str]:
@@ -72,12 +111,17 @@ def marks(names: Iterable[str], keys: Keys) -> frozenset[str]:
 
 def cart_mark(cart_id: str, keys: Keys) -> frozenset[str]:
     """Return what stands for a cart that was to be erased as such."""
-    return marks([f"cart:{cart_id}"], keys)
+    return _cart_marks("cart", cart_id, keys)
 
 
 def persons_cart_mark(cart_id: str, keys: Keys) -> frozenset[str]:
     """Return what stands for a cart in which a person was named that was to be erased."""
-    return marks([f"person's cart:{cart_id}"], keys)
+    return _cart_marks("cart of a person", cart_id, keys)
+
+
+def _cart_marks(what: str, cart_id: str, keys: Keys) -> frozenset[str]:
+    # A cart's id is told from another by its capitals too, which a hash of an address is not.
+    return marks([f"{what}:{sha256(cart_id.encode()).hexdigest()}"], keys)
 
 
 # -- looking through what was written ----------------------------------------------------

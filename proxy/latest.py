@@ -70,6 +70,11 @@ class Latest(Discreet, frozen=True, kw_only=True):
         words = ((name, getattr(self, name)) for name in _matters())
         return Latest(**{name: word and replace(word, at=min(word.at, at)) for name, word in words})
 
+    def until(self, at: datetime) -> "Latest":
+        """Return only what was said at *at* or before."""
+        words = ((name, getattr(self, name)) for name in _matters())
+        return Latest(**{name: word for name, word in words if word and word.at <= at})
+
     def since(self, at: datetime) -> "Latest":
         """Return only what was said after *at*."""
         words = ((name, getattr(self, name)) for name in _matters())

@@ -1,15 +1,14 @@
 """Erasing: whom a batch of facts wants forgotten, where they are named, and who was before."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, LargeBinary, delete, select, type_coerce
 
 from proxy import erasures, facts
-from proxy.carts.cart import Cart
-from proxy.checkouts import Checkout, Status
+from proxy.checkouts import Checkout, Status, was_before
 from proxy.erasures import Sieve
 from proxy.facts import ErasureAsked, Fact
 from proxy.store import rows, schema
@@ -22,6 +21,18 @@ _AT_ONCE = 1_000
 Marks = dict[tuple[str, str], datetime]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An erasure, and whether it was delayed on its way to us."""
+
+    fact: ErasureAsked
+    delayed: bool
+
+    def came_after(self, at: datetime) -> bool:
+        """Tell whether what was at *at* was before it."""
+        return was_before(at, self.fact.received_at, delayed=self.delayed)
+
+
 class Erasing:
     """The erasures of one batch of facts, and those before it that its facts may come too late for.
 
@@ -29,21 +40,38 @@ class Erasing:
     """
 
     def __init__(
-        self, connection: Connection, known: Sequence[Fact], keys: Collection[bytes]
+        self,
+        connection: Connection,
+        known: Sequence[tuple[Received, Fact]],
+        keys: Collection[bytes],
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._changed: Marks = {}
-        asked = [fact for fact in known if isinstance(fact, ErasureAsked)]
-        self._found = _found(connection, asked, keys)
-        self._named: dict[tuple[str, str], set[CartKey]] = {}
-        self._marks = _marks(connection, known)
-        self._is_needed = bool(asked or self._marks)
+        self._asked = [
+            Asked(fact, item.delayed) for item, fact in known if isinstance(fact, ErasureAsked)
+        ]
+        self._hashes = {each.fact.id: _hashes(each.fact, keys) for each in self._asked}
+        self._named = _Named()
+        self.carts: set[CartKey] = set()
+        """The carts in whose rows somebody may be named who is to be erased."""
+        self._look()
+        self._marks = _marks(connection, [fact for _, fact in known])
+        self._is_needed = bool(self._asked or self._marks)
 
-    @property
-    def carts(self) -> set[CartKey]:
-        """The carts in whose rows somebody is named who is to be erased."""
-        return set().union(*self._found.values())
+    def _look(self) -> None:
+        """Look through all that is written for those who are to be erased."""
+        for shop in {each.fact.shop for each in self._asked}:
+            ours = [each.fact for each in self._asked if each.fact.shop == shop]
+            hashes = frozenset().union(*(self._hashes[fact.id] for fact in ours))
+            self.carts |= _by_hash(self._connection, shop, hashes)
+            if names := frozenset().union(*map(erasures.names, ours)):
+                sieve = Sieve(names)
+                self.carts |= set(_in_checkouts(self._connection, shop, sieve))
+                self.carts |= set(_in_carts(self._connection, shop, sieve))
+                for key, fact in _in_facts(self._connection, shop, sieve):
+                    self.carts.add(key)
+                    self._named.note(key, fact)
 
     def until(self, fact: Fact) -> datetime | None:
         """Return until when what *fact* is about was erased, where it comes too late for that."""
@@ -69,29 +97,26 @@ class Erasing:
 
     def note(self, fact: Fact) -> None:
         """Remember whom *fact* names, for an erasure that comes in the same batch."""
-        if self._found:
-            for name in erasures.names_in(fact):
-                self._named.setdefault((fact.shop, name), set()).add((fact.shop, fact.cart_id))
+        if self._asked:
+            self._named.note((fact.shop, fact.cart_id), fact)
 
     def reached(
         self,
-        asked: ErasureAsked,
+        asked: Asked,
         checkouts: Mapping[CartKey, Sequence[Checkout]],
         carts: Mapping[CartKey, KeptCart | None],
     ) -> set[CartKey]:
         """Return the carts that *asked* is about, by what was written and by what is known."""
-        names = erasures.names(asked)
-        hashes = _hashes(asked, self._keys)
-        reached = set(self._found.get(asked.id, ()))
-        reached |= {(asked.shop, asked.cart_id)} if asked.cart_id else set()
-        for name in names:
-            reached |= self._named.get((asked.shop, name), set())
+        fact, hashes = asked.fact, self._hashes[asked.fact.id]
+        names = erasures.names(fact)
+        reached = {(fact.shop, fact.cart_id)} if fact.cart_id else set()
+        reached |= self._named.carts(asked, names)
         for key, of in checkouts.items():
-            if key[0] == asked.shop and any(_is_about(each, names, hashes) for each in of):
+            if key[0] == fact.shop and any(_is_about(each, asked, hashes) for each in of):
                 reached.add(key)
         for key, kept in carts.items():
-            if key[0] == asked.shop and kept and names & erasures.names_in_cart(kept.cart):
-                reached.add(key)
+            if key[0] == fact.shop and kept and asked.came_after(kept.received_at):
+                reached |= {key} if names & erasures.names_in_cart(kept.cart) else set()
         return reached
 
     def remember(self, asked: ErasureAsked, until: datetime, carts: Iterable[CartKey]) -> None:
@@ -131,10 +156,34 @@ def _hashes(asked: ErasureAsked, keys: Collection[bytes]) -> frozenset[str]:
     return erasures.marks(erasures.names(asked), keys) | given
 
 
-def _is_about(checkout: Checkout, names: frozenset[str], hashes: frozenset[str]) -> bool:
-    if checkout.address_hash in hashes:
-        return True
-    return bool(names & erasures.names_in_checkout(checkout))
+def _is_about(checkout: Checkout, asked: Asked, hashes: Collection[str]) -> bool:
+    return erasures.is_about(checkout, asked.fact, hashes, delayed=asked.delayed)
+
+
+class _Named:
+    """Who was named in which cart, and when, as facts say that are not read again."""
+
+    def __init__(self) -> None:
+        self._in: dict[tuple[str, str], dict[CartKey, list[datetime]]] = {}
+        self._unreadable: set[CartKey] = set()
+
+    def note(self, key: CartKey, fact: Fact | None) -> None:
+        """Note whom a fact names; ``None`` is one that names somebody, and cannot be read."""
+        if fact is None:
+            self._unreadable.add(key)
+            return
+        for name in erasures.names_in(fact):
+            times = self._in.setdefault((fact.shop, name), {}).setdefault(key, [])
+            times.append(erasures.when(fact))
+
+    def carts(self, asked: Asked, names: Iterable[str]) -> set[CartKey]:
+        """Return the carts in which any of *names* was said before that was *asked*."""
+        found = {key for key in self._unreadable if key[0] == asked.fact.shop}
+        for name in names:
+            for key, times in self._in.get((asked.fact.shop, name), {}).items():
+                if any(map(asked.came_after, times)):
+                    found.add(key)
+        return found
 
 
 def _marks(connection: Connection, known: Sequence[Fact]) -> Marks:
@@ -152,24 +201,6 @@ def _marks(connection: Connection, known: Sequence[Fact]) -> Marks:
 # -- what was written --------------------------------------------------------------------
 
 
-def _found(
-    connection: Connection, asked: Sequence[ErasureAsked], keys: Collection[bytes]
-) -> dict[str, set[CartKey]]:
-    """Return in which carts' rows each of those *asked* for is named, by the id of who asked."""
-    found: dict[str, set[CartKey]] = {each.id: set() for each in asked}
-    for shop in {each.shop for each in asked}:
-        ours = [each for each in asked if each.shop == shop]
-        for each in ours:
-            found[each.id] |= _by_hash(connection, shop, _hashes(each, keys))
-        named = {each.id: erasures.names(each) for each in ours}
-        if any(named.values()):
-            for key, names in _naming(connection, shop, frozenset().union(*named.values())):
-                for asked_id, wanted in named.items():
-                    if names is None or names & wanted:
-                        found[asked_id].add(key)
-    return found
-
-
 def _by_hash(connection: Connection, shop: str, hashes: Collection[str]) -> set[CartKey]:
     if not hashes:
         return set()
@@ -178,66 +209,45 @@ def _by_hash(connection: Connection, shop: str, hashes: Collection[str]) -> set[
     return {(shop, cart_id) for cart_id in connection.execute(query).scalars()}
 
 
-_Naming = tuple[CartKey, frozenset[str] | None]
-
-
-def _naming(connection: Connection, shop: str, names: frozenset[str]) -> Iterator[_Naming]:
-    """Yield the carts of *shop* in whose rows any of *names* stands, and the names that do.
-
-    Those are ``None`` where what is written there cannot be read.
-    """
-    sieve = Sieve(names)
-    yield from _in_checkouts(connection, shop, sieve)
-    yield from _in_facts(connection, shop, sieve)
-    yield from _in_carts(connection, shop, sieve)
-
-
-def _in_checkouts(connection: Connection, shop: str, sieve: Sieve) -> Iterator[_Naming]:
+def _in_checkouts(connection: Connection, shop: str, sieve: Sieve) -> Iterator[CartKey]:
     table = schema.checkouts
     columns = (type_coerce(table.c[name], LargeBinary) for name in _ABOUT_A_PERSON)
     query = select(table.c.cart_id, *columns).where(table.c.shop == shop, table.c.status.in_(_OPEN))
-    caught = {
-        (shop, cart_id)
-        for cart_id, *bodies in _each(connection, query)
-        if any(body is not None and sieve.catches(body) for body in bodies)
-    }
-    for key, checkouts in rows.loaded(connection, caught).items() if caught else ():
-        for checkout in checkouts:
-            yield key, erasures.names_in_checkout(checkout)
+    for cart_id, *bodies in _each(connection, query):
+        if any(body is not None and sieve.catches(body) for body in bodies):
+            yield shop, cart_id
 
 
 _ABOUT_A_PERSON = ("latest", "addresses", "addressee")
 
 
-def _in_facts(connection: Connection, shop: str, sieve: Sieve) -> Iterator[_Naming]:
+def _in_facts(
+    connection: Connection, shop: str, sieve: Sieve
+) -> Iterator[tuple[CartKey, Fact | None]]:
     table = schema.facts
     query = select(table.c.cart_id, table.c.kind, table.c.body).where(
         table.c.shop == shop, table.c.body.is_not(None)
     )
     for cart_id, kind, body in _each(connection, query):
         if sieve.catches(body):
-            yield (shop, cart_id), _names_in(kind, body)
+            yield (shop, cart_id), _fact_in(kind, body)
 
 
-def _names_in(kind: str, body: bytes) -> frozenset[str] | None:
+def _fact_in(kind: str, body: bytes) -> Fact | None:
     try:
-        return erasures.names_in(facts.decode(kind, body))
-    except ValueError:
+        return facts.decode(kind, body)
+    except (ValueError, RecursionError):
         return None
 
 
-def _in_carts(connection: Connection, shop: str, sieve: Sieve) -> Iterator[_Naming]:
+def _in_carts(connection: Connection, shop: str, sieve: Sieve) -> Iterator[CartKey]:
     table = schema.carts
     body = type_coerce(table.c.cart, LargeBinary)
-    query = select(table.c.cart_id, body).where(
-        table.c.shop == shop, rows.names_address(connection)
-    )
+    some = rows.names_address(connection)
+    query = select(table.c.cart_id, body).where(table.c.shop == shop, some)
     for cart_id, cart in _each(connection, query):
         if sieve.catches(cart):
-            yield (shop, cart_id), erasures.names_in_cart(_CART.decode(cart))
-
-
-_CART = msgspec.json.Decoder(Cart)
+            yield shop, cart_id
 
 
 def _each(connection: Connection, query: Any) -> Iterator[Any]:

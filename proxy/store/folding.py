@@ -40,7 +40,8 @@ class Folding:
         self._connection = connection
         self._rules = rules
         self._read = {id(item): _fact_in(item) for item in received if item.kind not in _APART}
-        known = [fact for fact in self._read.values() if isinstance(fact, Fact)]
+        found = ((item, self._read.get(id(item))) for item in received)
+        known = [(item, fact) for item, fact in found if isinstance(fact, Fact)]
         self._erasing = Erasing(connection, known, rules.person_keys)
         keys = {(item.shop, item.cart_id) for item in received} | self._erasing.carts
         self._seen = _seen(connection, received)
@@ -190,7 +191,8 @@ class Folding:
         """Erase the carts in which a person is named, and remember it for what comes late."""
         until = asked.received_at
         self._count(item, (), ())
-        reached = self._erasing.reached(asked, self._checkouts, self._carts)
+        known = erasing.Asked(asked, item.delayed)
+        reached = self._erasing.reached(known, self._checkouts, self._carts)
         self._erasing.remember(asked, until, reached)
         self._lie_elsewhere += [one for one in self._questions if one.received_at <= until]
         self._questions = [one for one in self._questions if one.received_at > until]
