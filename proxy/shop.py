@@ -13,11 +13,11 @@ from flask import Blueprint, request
 from msgspec import Meta
 from werkzeug.routing import BaseConverter
 
-from proxy import door
+from proxy import door, erasures
 from proxy.carts.cart import Cart, is_sane
 from proxy.counts import Counts
 from proxy.errors import Unauthorized, Unprocessable
-from proxy.facts import CartDeleted, CartPushed, Customer, Fact, OrderPlaced
+from proxy.facts import CartDeleted, CartPushed, Customer, ErasureAsked, Fact, OrderPlaced
 from proxy.tallies import What
 from proxy.tokens import CartId, Ref, Session, Tokens
 from proxy.wire import Strict
@@ -46,7 +46,16 @@ class NewOrder(Strict, frozen=True, kw_only=True):
     placed_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
+class NewErasure(Strict, frozen=True, kw_only=True):
+    """The body of ``POST /v1/erasures``: one of the three."""
+
+    email: Annotated[str, Meta(max_length=256)] | None = None
+    phone_number: Annotated[str, Meta(max_length=256)] | None = None
+    cart_id: CartId | None = None
+
+
 _SESSION = msgspec.json.Decoder(NewSession)
+_ERASURE = msgspec.json.Decoder(NewErasure)
 _ORDER = msgspec.json.Decoder(NewOrder)
 _CART = msgspec.json.Decoder(Cart)
 
@@ -93,6 +102,13 @@ def blueprint(surfaces: Sequence[Surface]) -> Blueprint:
     def new_order() -> tuple[dict[str, str], int]:
         surface = _caller(surfaces)
         surface.append(_order(surface, _body(_ORDER)))
+        return {"status": "accepted"}, 202
+
+    @routes.post("/erasures")
+    def new_erasure() -> tuple[dict[str, str], int]:
+        surface = _caller(surfaces)
+        # Whether anybody is known by that, the sender finds out, and nobody is told.
+        surface.append(_erasure(surface, _body(_ERASURE)))
         return {"status": "accepted"}, 202
 
     return routes
@@ -154,6 +170,18 @@ def _order(surface: Surface, order: NewOrder) -> OrderPlaced:
         placed_at=order.placed_at,
         **_fact(surface, order.cart_id) | told_as,
     )
+
+
+def _erasure(surface: Surface, asked: NewErasure) -> ErasureAsked:
+    if [asked.email, asked.phone_number, asked.cart_id].count(None) != 2:
+        raise Unprocessable("Say one of email, phone_number and cart_id: whose data it is.")
+    try:
+        whom = erasures.whom(email=asked.email, phone_number=asked.phone_number)
+    except ValueError as error:
+        raise Unprocessable(
+            f"{error}.", pointer="/email" if asked.email else "/phone_number"
+        ) from error
+    return ErasureAsked(**_fact(surface, asked.cart_id or "") | whom)
 
 
 def _about(surface: Surface, cart_id: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from proxy import facts, outcomes
 from proxy.admin.signin import SignIn
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules, Status
-from proxy.facts import CancelAsked, Fact, HurryAsked, ReplayAsked
-from proxy.identity import address_key
+from proxy.facts import CancelAsked, ErasureAsked, Fact, HurryAsked, ReplayAsked
+from proxy.identity import address_hash, address_key
 from proxy.store.book import Book, Change, Seen
 from proxy.tallies import Sight
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
@@ -549,3 +549,34 @@ def test_a_checkout_is_sent_and_another_called_off_by_a_button(tmp_path: Path) -
     assert ledger.events("c-2") == []
     assert "hurry asked" in page
     assert "Klaviyo answered 202" in page
+
+
+# -- erasing -----------------------------------------------------------------------------
+
+
+def test_who_a_checkout_is_about_is_erased_by_all_names_that_are_known(
+    web: Web, book: Book, operator: Operator
+) -> None:
+    take_in(book, state(email=JANE, phone_number="+4930123456"))
+    page = f"shop/checkouts/c-1_{NOON.timestamp():.0f}"
+    assert "Erase this person’s data" in operator.page(page)
+
+    answer = operator.post(page, wish="erase", sure="yes")
+
+    assert "is to be erased" in operator.page(answer.headers["Location"].removeprefix("/admin/"))
+    asked = [fact for fact in web.facts() if isinstance(fact, ErasureAsked)]
+    hashed = address_hash(JANE, address_key(TOKEN_KEY))
+    assert [(f.cart_id, f.address_hash, f.email, f.phone_number) for f in asked] == [
+        ("c-1", hashed, None, None),
+        ("", None, JANE, None),
+        ("", None, None, "+4930123456"),
+    ]
+
+
+def test_nobody_is_erased_by_one_press(web: Web, book: Book, operator: Operator) -> None:
+    take_in(book, state(email=JANE))
+
+    answer = operator.post(f"shop/checkouts/c-1_{NOON.timestamp():.0f}", wish="erase")
+
+    assert answer.status_code == 400
+    assert web.facts() == []

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy import outcomes
+from proxy import facts, outcomes
 from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.facts import ErasureAsked
 from proxy.sandbox.faults import Answer
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.settings import described
@@ -28,10 +29,16 @@ from tests.running import ROOT, Proxy, ours
 from tests.said import JANE, state
 
 
-def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "proxy", *arguments]
     return subprocess.run(
-        command, env=ours(environ), capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=ours(environ),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -183,6 +190,35 @@ def test_the_story_of_a_cart_is_told_without_a_word_about_the_person(
     lines = [r"cart pushed", r"state posted .*settling", r"sent to Klaviyo .*202", "", r"c-1_\d+"]
     assert re.search("\n".join(f".*{line}.*" for line in [*lines, "  delivered"]), told.stdout)
     assert "jane" not in told.stdout
+
+
+def test_who_is_erased_is_named_on_standard_input_or_asked_for(store: Path) -> None:
+    environ = environment(store, "http://127.0.0.1:1")
+
+    piped = run("erase", "--email", "-", stdin="jane@shop-demo.io\n", **environ)
+    asked_for = run("erase", "--phone", stdin="+49 30 123456\n", **environ)
+    cart = run("erase", "--cart", "c-1", **environ)
+
+    assert [each.returncode for each in (piped, asked_for, cart)] == [0, 0, 0], asked_for.stderr
+    assert "jane" not in piped.stdout + piped.stderr
+    with closing(Store.of("shop", f"sqlite:///{store}").inboxes()) as inboxes:
+        kept = [facts.decode(item.kind, item.body) for item in inboxes.after({}, 10)]
+    named = [(f.email, f.phone_number, f.cart_id) for f in kept if isinstance(f, ErasureAsked)]
+    assert named == [
+        ("jane@shop-demo.io", None, ""),
+        (None, "+4930123456", ""),
+        (None, None, "c-1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "asked", [[], ["--email", "jane"], ["--phone", "030"], ["--email", "a@b.io", "--cart", "c"]]
+)
+def test_an_erasure_of_nobody_is_refused(store: Path, asked: list[str]) -> None:
+    refused = run("erase", *asked, **environment(store, "http://127.0.0.1:1"))
+
+    assert refused.returncode == 2
+    assert not refused.stdout
 
 
 def test_nothing_received_is_said_so(klaviyo: Klaviyo, store: Path) -> None:

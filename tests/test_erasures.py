@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import checkouts, identity
+from proxy import identity, outcomes
 from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, ConsentMode, Rules, Status
 from proxy.facts import Customer, ErasureAsked, Fact, QuestionAsked
@@ -172,7 +172,7 @@ def test_a_cart_in_which_somebody_was_named_stays_without_the_name(book: Book) -
 def test_what_is_closed_is_found_by_every_key_that_hashes(book: Book, key: bytes) -> None:
     take_in(book, state(0, email=JANE), rules=replace(RULES, address_key=key))
     (delivered,) = book.change(
-        "shop", [Change(checkout=only(book), apply=lambda c: checkouts.delivered(c, after(1)))],
+        "shop", [Change(checkout=only(book), apply=lambda c: outcomes.delivered(c, after(1)))],
         after(1),
     )  # fmt: skip
     assert delivered.address_hash == address_hash(JANE, key)
@@ -186,9 +186,9 @@ def test_what_is_closed_is_found_by_every_key_that_hashes(book: Book, key: bytes
 @pytest.mark.parametrize(
     "apply",
     [
-        lambda c: checkouts.refused(c, "Klaviyo answered 400"),
-        lambda c: checkouts.quarantined(c, "suspicious"),
-        lambda c: checkouts.addressed(c, seen=c, profile=Profile(email=JANE, first_name="Canary")),
+        lambda c: outcomes.refused(c, "Klaviyo answered 400"),
+        lambda c: outcomes.quarantined(c, "suspicious"),
+        lambda c: outcomes.addressed(c, seen=c, profile=Profile(email=JANE, first_name="Canary")),
     ],
     ids=["dead", "quarantined", "under way"],
 )
@@ -212,8 +212,8 @@ def test_an_attempt_under_way_is_not_opened_again_by_its_answer(tables: Tables, 
 
     failed = Change(
         checkout=seen,
-        apply=lambda now: checkouts.unless_changed(
-            now, seen=seen, apply=lambda c: checkouts.refused(c, "Klaviyo answered 400")
+        apply=lambda now: outcomes.unless_changed(
+            now, seen=seen, apply=lambda c: outcomes.refused(c, "Klaviyo answered 400")
         ),
     )
     book.change("shop", [failed], after(11))

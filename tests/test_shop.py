@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.facts import CartDeleted, CartPushed, Customer, OrderPlaced
+from proxy.facts import CartDeleted, CartPushed, Customer, ErasureAsked, OrderPlaced
 from proxy.shop import MAX_BYTES, MAX_TOKEN
 from proxy.tokens import Session, Tokens
 from tests.web import SHOP_KEY, TOKEN_KEY, Answer, Web, token
@@ -61,6 +61,7 @@ SURFACE = [
     ("PUT", "/v1/carts/c-1", CART),
     ("DELETE", "/v1/carts/c-1", None),
     ("POST", "/v1/orders", ORDER),
+    ("POST", "/v1/erasures", {"email": "jane@shop-demo.io"}),
 ]
 
 
@@ -620,3 +621,48 @@ def test_what_the_surface_does_not_offer_is_a_problem_too(web: Web, path: str) -
 
     assert answer.status in (404, 405)
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+# -- erasures ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ({"email": " Jane@shop-demo.io"}, ("Jane@shop-demo.io", None, "")),
+        ({"phone_number": "+49 (30) 123456"}, (None, "+4930123456", "")),
+        ({"cart_id": "c-1"}, (None, None, "c-1")),
+    ],
+)
+def test_an_erasure_is_kept_whoever_it_is_about(
+    web: Web, body: dict[str, str], kept: tuple[str | None, str | None, str]
+) -> None:
+    answer = web.call("POST", "/v1/erasures", body)
+
+    assert (answer.status, answer.json()) == (202, {"status": "accepted"})
+    (fact,) = web.facts()
+    assert isinstance(fact, ErasureAsked)
+    assert (fact.email, fact.phone_number, fact.cart_id) == kept
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, None),
+        ({"email": "jane@shop-demo.io", "cart_id": "c-1"}, None),
+        ({"email": "jane"}, "/email"),
+        ({"email": "@"}, "/email"),
+        ({"phone_number": "030 123456"}, "/phone_number"),
+        ({"cart_id": ""}, "/cart_id"),
+        ({"e-mail": "jane@shop-demo.io"}, "/e-mail"),
+        ({"email": 7}, "/email"),
+    ],
+)
+def test_an_erasure_of_nobody_is_refused_without_saying_who_was_meant(
+    web: Web, body: dict[str, Any], pointer: str | None
+) -> None:
+    answer = refused(web, "POST", "/v1/erasures", body)
+
+    assert answer.status == 422
+    assert answer.pointer in (pointer, None)
+    assert b"jane" not in answer.body

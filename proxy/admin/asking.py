@@ -1,5 +1,6 @@
 """Asking: what an operator wants done, written down as a fact; and whom they look for."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
@@ -11,9 +12,9 @@ from flask.typing import ResponseReturnValue
 
 from proxy.admin import questions
 from proxy.admin.surface import Shop, Surface, checkout
-from proxy.checkouts import public_id
-from proxy.facts import Asked, CancelAsked, HurryAsked, ReplayAsked
-from proxy.identity import address_hash
+from proxy.checkouts import Checkout, public_id
+from proxy.facts import Asked, CancelAsked, ErasureAsked, HurryAsked, ReplayAsked
+from proxy.identity import address_hash, identify
 
 if TYPE_CHECKING:
     from proxy.store.reader import Reader
@@ -42,6 +43,8 @@ def register(routes: Blueprint, surface: Surface) -> None:
         wish = request.form.get("wish", "")
         if wish == "preview":
             return _preview(surface, shop, unique_id)
+        if wish == "erase":
+            return _erase(surface, shop, unique_id)
         if wish not in _ASKED:
             abort(400, f"What can be asked for is {', '.join(_ASKED)}.")
         with surface.shop(shop).reader() as reader:
@@ -63,6 +66,32 @@ def _preview(surface: Surface, shop: str, unique_id: str) -> ResponseReturnValue
     asked = questions.put(surface.shops[shop], found.cart_id, epoch=found.epoch)
     place = url_for("admin.checkout", shop=shop, unique_id=unique_id, question=asked)
     return redirect(place, 303)
+
+
+def _erase(surface: Surface, shop: str, unique_id: str) -> ResponseReturnValue:
+    """Ask for all of a checkout's person to be erased, by whatever names are known of them."""
+    if request.form.get("sure") != "yes":
+        abort(400, "Tick the box to say that it is meant: what is erased is gone.")
+    with surface.shop(shop).reader() as reader:
+        found = checkout(reader, shop, unique_id)
+    for asked in _erasures(found):
+        surface.shops[shop].append(asked)
+    place = url_for("admin.checkout", shop=shop, unique_id=unique_id, asked="erase")
+    return redirect(place, 303)
+
+
+def _erasures(found: Checkout) -> Iterator[ErasureAsked]:
+    cart_id, hashed = found.cart_id, found.address_hash
+    yield _erasure(found.shop, cart_id=cart_id, address_hash=hashed)
+    person = found.addressee or identify(found.latest)
+    if person.email:
+        yield _erasure(found.shop, email=person.email)
+    if person.phone_number:
+        yield _erasure(found.shop, phone_number=person.phone_number)
+
+
+def _erasure(shop: str, *, cart_id: str = "", **whom: str | None) -> ErasureAsked:
+    return ErasureAsked(id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=g.now, **whom)
 
 
 def _where(shop: Shop, reader: "Reader", words: str) -> str:

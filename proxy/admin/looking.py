@@ -166,6 +166,7 @@ _ASKED = {
     "hurry": "It is to be sent now. The sender takes it up within a moment.",
     "cancel": "It is not to be sent.",
     "replay": "It is to be sent again. The sender takes it up within a moment.",
+    "erase": "All that is kept about this person is to be erased. The sender does so in a moment.",
 }
 
 
