@@ -21,6 +21,7 @@ from proxy.facts import (
     Fact,
     HurryAsked,
     OrderPlaced,
+    ReleaseAsked,
     ReplayAsked,
     StatePosted,
 )
@@ -80,8 +81,10 @@ class Checkout(Struct, frozen=True, kw_only=True):
     after it was erased: such a checkout is not opened again. ``total`` is what was, or was about
     to be, sent, and ``claim`` how the page's total stood to it. ``address_hash`` is by what the
     checkout is found under its address, also once that is erased. ``called_off`` says that an
-    operator does not want it sent, whatever the shopper goes on to say. ``erased_at`` is until when
-    what was said in it was erased at the person's request; what comes later is another checkout.
+    operator does not want it sent, whatever the shopper goes on to say; ``released`` that one
+    believes it, whatever speaks against that. ``client`` stands for the network address that posted
+    last, as long as the day lasts. ``erased_at`` is until when what was said in it was erased at the
+    person's request; what comes later is another checkout.
     """
 
     shop: str
@@ -108,6 +111,8 @@ class Checkout(Struct, frozen=True, kw_only=True):
     address_hash: str | None = None
     called_off: bool = False
     erased_at: datetime | None = None
+    released: bool = False
+    client: str | None = None
 
     def __repr__(self) -> str:
         # Without a word about the person.
@@ -220,6 +225,7 @@ def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
         checkout,
         latest=latest,
         address_hash=_address_hash(latest, rules) or checkout.address_hash,
+        client=value(latest.client) or checkout.client,
         addresses=tuple(sorted(typed | set(checkout.addresses))[: MAX_ADDRESSES + 1]),
         acted_at=max(checkout.acted_at, state.acted_at),
         settled_at=max(checkout.settled_at, state.received_at + rules.settle),
@@ -286,6 +292,9 @@ def _asked(checkout: Checkout, asked: Asked, rules: Rules) -> Checkout:
             return _judged(replace(checkout, settled_at=settled_at, retry_at=None), rules)
         case CancelAsked(), status if status is not Status.DELIVERED:
             return _judged(replace(settled_later, called_off=True), rules)
+        case ReleaseAsked(), Status.QUARANTINED:
+            released = replace(settled_later, status=Status.PENDING, released=True)
+            return _judged(released, rules)
     return checkout
 
 
@@ -372,9 +381,19 @@ def _judgement(checkout: Checkout, rules: Rules) -> Judgement:
     if checkout.called_off:
         return Judgement(Status.CANCELLED, "an operator called it off")
     judgement = consent_judgement(checkout.latest, rules.consent)
-    if judgement.status is Status.PENDING and len(checkout.addresses) > MAX_ADDRESSES:
-        return Judgement(Status.QUARANTINED, f"more than {MAX_ADDRESSES} addresses were typed")
+    suspicion = suspicion_of(checkout)
+    if judgement.status is Status.PENDING and suspicion:
+        return Judgement(Status.QUARANTINED, suspicion)
     return judgement
+
+
+def suspicion_of(checkout: Checkout) -> str:
+    """Return why *checkout* is not believed by its words alone; nothing where it is."""
+    if checkout.released:
+        return ""
+    if len(checkout.addresses) > MAX_ADDRESSES:
+        return f"more than {MAX_ADDRESSES} addresses were typed"
+    return "a bot's user agent" if value(checkout.latest.automated) else ""
 
 
 def consent_judgement(latest: Latest, mode: ConsentMode) -> Judgement:
@@ -469,6 +488,7 @@ def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
         checkout,
         latest=Latest(),
         address_hash=None,
+        client=None,
         erased_at=until,
         due_at=None,
         retry_at=None,

@@ -66,7 +66,8 @@ class StatePosted(Fact):
 
     ``acted_at`` is when the shopper acted: the time of receipt less the age the page reports.
     ``email`` to ``claimed`` are the page's words, ``customer`` to ``ref`` the shop's (they come
-    out of the signed token). ``gpc`` is the browser's Global Privacy Control.
+    out of the signed token). ``gpc`` is the browser's Global Privacy Control. ``client`` stands for
+    the network address that posted, until the day is over; ``automated`` says that a program did.
     """
 
     acted_at: datetime
@@ -83,6 +84,8 @@ class StatePosted(Fact):
     customer: Customer | None = None
     cart: Cart | None = None
     ref: str | None = None
+    client: str | None = None
+    automated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -127,6 +130,11 @@ class CancelAsked(Asked):
     """The checkout is not to be sent."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseAsked(Asked):
+    """What is in quarantine is believed all the same."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ErasureAsked(Fact):
     """A person's data is to be erased, wherever it lies.
@@ -169,6 +177,7 @@ _KINDS: dict[str, type[Fact]] = {
     "hurry": HurryAsked,
     "cancel": CancelAsked,
     "erasure": ErasureAsked,
+    "release": ReleaseAsked,
     "question": QuestionAsked,
     "counted": Counted,
 }

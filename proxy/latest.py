@@ -46,6 +46,8 @@ class Latest(Discreet, frozen=True, kw_only=True):
     customer: Word[Customer] | None = None
     cart: Word[Cart] | None = None
     ref: Word[str] | None = None
+    client: Word[str] | None = None
+    automated: Word[bool] | None = None
 
     @classmethod
     def of(cls, state: StatePosted) -> Self:

@@ -70,8 +70,8 @@ def refused(checkout: Checkout, reason: str) -> Checkout:
 
 
 def quarantined(checkout: Checkout, reason: str) -> Checkout:
-    """Return *checkout* kept back as suspicious."""
-    return _closed(checkout, Status.QUARANTINED, reason)
+    """Return *checkout* kept back as suspicious, unless an operator has released it."""
+    return checkout if checkout.released else _closed(checkout, Status.QUARANTINED, reason)
 
 
 def cancelled(checkout: Checkout, reason: str) -> Checkout:

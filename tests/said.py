@@ -17,6 +17,7 @@ from proxy.facts import (
     Fact,
     HurryAsked,
     OrderPlaced,
+    ReleaseAsked,
     ReplayAsked,
     StatePosted,
 )
@@ -63,6 +64,10 @@ def hurry(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> Hur
 
 def cancel(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> CancelAsked:
     return CancelAsked(epoch=epoch, **_fact(minute, cart_id))
+
+
+def release(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> ReleaseAsked:
+    return ReleaseAsked(epoch=epoch, **_fact(minute, cart_id))
 
 
 def counted(minute: float, **counts: dict[str, int]) -> Counted:

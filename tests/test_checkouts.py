@@ -41,6 +41,7 @@ from tests.said import (
     hurry,
     order,
     pushed,
+    release,
     replay,
     state,
 )
@@ -824,6 +825,71 @@ def test_what_was_called_off_stays_so_whatever_is_said(
     assert value(called_off.latest.email) is None
     for fact in (state(2, email=JANE), pushed(2), replay(2), hurry(2)):
         assert one(fact, onto=[called_off]).status is Status.CANCELLED
+
+
+# -- what is not believed ----------------------------------------------------------------
+
+FOUR = [state(0, email=f"{n}@x.io") for n in range(4)]
+OF_A_BOT = state(0, email=JANE, automated=True)
+
+
+def test_what_a_bot_posted_is_kept_back() -> None:
+    checkout = one(OF_A_BOT)
+
+    assert (checkout.status, checkout.reason) == (Status.QUARANTINED, "a bot's user agent")
+    assert checkout.due_at is None
+
+
+def test_what_a_bot_posted_stays_so_once_a_person_posts_for_the_same_cart() -> None:
+    assert one(OF_A_BOT, state(1, email=JOHN)).status is Status.QUARANTINED
+
+
+@pytest.mark.parametrize("said", [[OF_A_BOT], FOUR])
+def test_what_was_released_is_sent_as_if_nothing_spoke_against_it(said: list[Fact]) -> None:
+    checkout = one(*said, release(1))
+
+    assert (checkout.status, checkout.released) == (Status.PENDING, True)
+    assert checkout.due_at == after(1)
+    assert one(*said, release(1), state(2, email="5@x.io")).status is Status.PENDING
+    assert checkouts.quarantined(checkout, "more than we like") == checkout
+
+
+@pytest.mark.parametrize(
+    ("fact", "reason"),
+    [
+        (order(2), "an order was placed for the cart"),
+        (cancel(2), "an operator called it off"),
+        (state(2, consent=DENIED), "the shopper denied consent"),
+    ],
+)
+def test_what_was_released_is_not_sent_where_something_else_forbids_it(
+    fact: Fact, reason: str
+) -> None:
+    checkout = one(OF_A_BOT, release(1), fact)
+
+    assert (checkout.status, checkout.reason) == (Status.CANCELLED, reason)
+
+
+def test_only_what_is_in_quarantine_is_released() -> None:
+    pending = one(state(0, email=JANE))
+
+    assert one(release(1), onto=[pending]) == pending
+
+
+def test_the_visit_after_the_one_that_was_released_is_judged_anew() -> None:
+    first, second = folded(OF_A_BOT, release(1), order(2), replace_at(OF_A_BOT, 3))
+
+    assert (first.status, second.status) == (Status.CANCELLED, Status.QUARANTINED)
+
+
+def replace_at(said: StatePosted, minute: float) -> StatePosted:
+    return replace(said, id="later", acted_at=after(minute), received_at=after(minute))
+
+
+def test_a_checkout_keeps_who_posted_last_also_once_it_is_closed() -> None:
+    checkout = one(state(0, client="a"), state(2, client="c"), state(1, client="b"), order(3))
+
+    assert (checkout.client, checkout.latest.client) == ("c", None)
 
 
 def test_the_visit_after_the_one_that_was_called_off_is_sent() -> None:

@@ -176,11 +176,14 @@ checkouts = Table(
     Column("address_hash", String(32)),
     Column("called_off", Boolean, nullable=False, server_default=false()),
     Column("erased_at", Instant),
+    Column("released", Boolean, nullable=False, server_default=false()),
+    Column("client", String(32)),
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
     Index("checkouts_due", "shop", "status", "due_at", "acted_at"),
     Index("checkouts_acted", "shop", "acted_at"),
     Index("checkouts_of_an_event", "shop", "unique_id"),
-    Index("checkouts_of_an_address", "shop", "address_hash"),
+    Index("checkouts_of_an_address", "shop", "address_hash", "settled_at"),
+    Index("checkouts_of_a_client", "shop", "client", "settled_at"),
 )
 
 sent = Table(
