@@ -11,11 +11,13 @@ from pathlib import Path
 from flask import Flask, request
 from flask_cors import CORS
 
-from proxy import collect, guest, health, identity, problems, shop, shops
+from proxy import clients, collect, guest, health, identity, problems, shop, shops
 from proxy.admin import pages
 from proxy.admin import surface as admin
 from proxy.admin.signin import SignIn
+from proxy.budgets import Budgets
 from proxy.carts import presets
+from proxy.clients import Clients
 from proxy.counts import Counts
 from proxy.fast import Fast
 from proxy.settings import WEB, Settings
@@ -93,6 +95,7 @@ class _Shop:
             oldest=self.settings.token_age,
             append=self.inbox.append,
             took=self.counts.took,
+            client_key=clients.key(self.settings.token_keys[-1]),
         )
 
     @property
@@ -141,6 +144,8 @@ def _register(app: Flask, served: Sequence[_Shop]) -> collect.Surface:
         origins=tuple(dict.fromkeys(chain(*(each.settings.origins for each in served)))),
         now=_now,
         snippets=Snippet.all_shipped(),
+        clients=Clients(served[0].settings.trusted_proxies),
+        budgets=Budgets(served[0].settings.budgets),
     )
     app.register_blueprint(collect.blueprint(page, prefix))
     app.register_blueprint(shop.blueprint([each.server for each in served]))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Annotated
@@ -14,7 +14,9 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from flask import Blueprint, Response, abort, request
 from msgspec import Meta
 
-from proxy import door, kx
+from proxy import bots, clients, door, kx
+from proxy.budgets import Budgets
+from proxy.clients import Clients
 from proxy.errors import Forbidden, Unauthorized, Unprocessable
 from proxy.facts import Claim, Consent, ConsentState, Fact, Line, StatePosted
 from proxy.identity import MAX_EMAIL_LENGTH
@@ -62,6 +64,7 @@ class Shop:
     oldest: timedelta
     append: Callable[[Fact], None]
     took: Callable[[float], None]
+    client_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +75,25 @@ class Surface:
     origins: tuple[str, ...]
     now: Callable[[], datetime]
     snippets: Mapping[str, Snippet]
+    clients: Clients
+    budgets: Budgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What the headers of a posted state say to us."""
+    """What the headers of a posted state say to us.
+
+    *peer* is the address that the connection is from, and *real_ip* that which it tells.
+    """
 
     host: str
     origin: str | None
     media_type: str
     gpc: bool
     languages: str
+    user_agent: str = ""
+    peer: str = field(default="", repr=False)
+    real_ip: str = field(default="", repr=False)
 
 
 # What a view returns once the state is kept.
@@ -103,7 +114,12 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
         check_origin(head.host, head.origin, shop.origins)
     now = surface.now()
     session = shop.tokens.read(posted.token, now)
-    shop.append(fact(shop, posted, session, now, head))
+    client = surface.clients.client(head.peer, head.real_ip)
+    state = fact(shop, posted, session, now, head, client=client)
+    surface.budgets.spend(
+        token=posted.token, cart=state.cart_id, address=state.email or "", client=client
+    )
+    shop.append(state)
     shop.took(perf_counter() - began)
 
 
@@ -132,9 +148,18 @@ def blueprint(surface: Surface, prefix: str) -> Blueprint:
             media_type=request.mimetype,
             gpc=request.headers.get("Sec-GPC") == "1",
             languages=request.headers.get("Accept-Language", ""),
+            user_agent=request.headers.get("User-Agent", ""),
+            peer=request.remote_addr or "",
+            real_ip=request.headers.get("X-Real-IP", ""),
         )
         keep(surface, head, lambda: door.read(request.environ, MAX_BYTES))
         return ACCEPTED
+
+    @routes.get("/client")
+    def client() -> dict[str, str]:
+        """Say who told from where this request comes, and not from where."""
+        told = request.headers.get("X-Real-IP", "")
+        return {"client": surface.clients.source(request.remote_addr or "", told)}
 
     @routes.get("/<name>.js")
     def snippet(name: str) -> Response:
@@ -196,8 +221,13 @@ def _origin(url: str) -> tuple[str, str]:
 # -- from the body to the fact -----------------------------------------------------------
 
 
-def fact(shop: Shop, posted: Posted, session: Session, now: datetime, head: Head) -> StatePosted:
-    """Return what *posted* says under *session*, or raise :exc:`Unprocessable`."""
+def fact(
+    shop: Shop, posted: Posted, session: Session, now: datetime, head: Head, *, client: str = ""
+) -> StatePosted:
+    """Return what *posted* says under *session*, or raise :exc:`Unprocessable`.
+
+    Of *client*, who posted it, there is only a hash in it.
+    """
     return StatePosted(
         id=posted.id or uuid4().hex,
         shop=shop.name,
@@ -217,6 +247,8 @@ def fact(shop: Shop, posted: Posted, session: Session, now: datetime, head: Head
         customer=session.customer,
         cart=session.cart,
         ref=session.ref,
+        client=clients.client_hash(client, shop.client_key, now.date()) if client else None,
+        automated=bots.is_bot(head.user_agent) or None,
     )
 
 

@@ -79,6 +79,17 @@ class Unprocessable(Refused):
     title = "The body says something that cannot be"
 
 
+class TooMany(Refused):
+    """More was posted than there is a budget for; come back after *retry_after*."""
+
+    status = 429
+    title = "Too much was posted"
+
+    def __init__(self, of: str, *, retry_after: timedelta) -> None:
+        super().__init__(f"Too many states of one {of} in a minute.", code=f"too-many-of-one-{of}")
+        self.retry_after = retry_after
+
+
 class Unavailable(Refused):
     """The fact is not on disk, so nobody may believe it is; come back after *retry_after*."""
 

@@ -98,6 +98,9 @@ def _head(environ: "WSGIEnvironment") -> Head:
         media_type=_MEDIA_TYPES[environ["CONTENT_TYPE"]],
         gpc=environ.get("HTTP_SEC_GPC") == "1",
         languages=environ.get("HTTP_ACCEPT_LANGUAGE", ""),
+        user_agent=environ.get("HTTP_USER_AGENT", ""),
+        peer=environ.get("REMOTE_ADDR", ""),
+        real_ip=environ.get("HTTP_X_REAL_IP", ""),
     )
 
 

@@ -3,12 +3,13 @@
 import logging
 import traceback
 from collections.abc import Callable
+from math import ceil
 
 import msgspec
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-from proxy.errors import Refused, Unavailable
+from proxy.errors import Refused, TooMany, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ def explain(app: Flask, count: Callable[[str], None]) -> None:
 def _refused(error: Refused) -> Response:
     pointer = {} if error.pointer is None else {"pointer": error.pointer}
     response = _problem(error.status, error.code, error.title, error.detail, **pointer)
-    if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = f"{error.retry_after.total_seconds():.0f}"
+    if isinstance(error, TooMany | Unavailable):
+        response.headers["Retry-After"] = f"{ceil(error.retry_after.total_seconds())}"
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from proxy import collect, shops
 from proxy.app import create_app
+from tests.actors import UNLIMITED
 from tests.running import Proxy
 from tests.web import ORIGIN, SHOP_KEY, TOKEN_KEY, Web, served, token
 
@@ -282,4 +283,5 @@ def _environ(folder: Path, fast: str) -> dict[str, str]:
         "CHECKOUT_PROXY_ORIGINS": ORIGIN,
         "CHECKOUT_PROXY_STORE": f"sqlite:///{folder}",
         "CHECKOUT_PROXY_FAST": fast,
+        "CHECKOUT_PROXY_BUDGETS": UNLIMITED["BUDGETS"],
     }

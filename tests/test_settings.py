@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from proxy import shops
+from proxy.budgets import Budget
+from proxy.crowds import Crowd
 from proxy.errors import Misconfigured
 from proxy.settings import SENDER, WEB, Settings, described
 
@@ -65,6 +67,10 @@ _DEFAULTS: dict[str, Any] = {
     "late": timedelta(hours=12),
     "consent": "opt-out",
     "guests": "off",
+    "trusted_proxies": (),
+    "budgets": Budget(token=120, cart=120, address=60, client=600),
+    "most_checkouts": Crowd(client=20, address=10),
+    "dns": "on",
     "fast": "on",
     "alarm_url": None,
     "alarm_key": None,

@@ -18,6 +18,7 @@ from proxy.facts import Counted, Fact
 from proxy.store import Store
 from proxy.store.received import Received
 from proxy.tokens import Session, Tokens
+from tests.actors import UNLIMITED
 
 TOKEN_KEY = "a-token-key"
 SHOP_KEY = "the-shops-key"
@@ -100,6 +101,7 @@ def served(folder: Path, **settings: str) -> Iterator[Web]:
         "SHOP_KEY": SHOP_KEY,
         "ORIGINS": ORIGIN,
         "STORE": f"sqlite:///{folder}",
+        **UNLIMITED,
     }
     environ = {f"CHECKOUT_PROXY_{name}": text for name, text in (usual | settings).items()}
     app = create_app(shops.read(environ))

@@ -6,8 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from proxy import budgets, clients, crowds
+from proxy.budgets import Budget
 from proxy.carts import presets
 from proxy.config import Names
+from proxy.crowds import Crowd
 from proxy.settings import sources, values
 
 PREFIX = "CHECKOUT_PROXY_"
@@ -144,6 +147,32 @@ class Settings:
         "on: a page may ask for a session itself, where a cart's id cannot be guessed "
         "(docs/guests.md)",
         "off",
+    )
+    trusted_proxies: tuple[clients.Network, ...] = _setting(
+        values.networks,
+        "networks from which an X-Real-IP is believed, comma-separated, beside this machine's and "
+        "private ones",
+        "",
+        shared=True,
+    )
+    budgets: Budget = _setting(
+        budgets.parsed,
+        "how many states may be posted in a minute under one token, for one cart, with one address "
+        "and by one client, in each web worker; 0: any number",
+        "token=120 cart=120 address=60 client=600",
+        shared=True,
+    )
+    most_checkouts: Crowd = _setting(
+        crowds.parsed,
+        "of how many checkouts by one client in an hour, and of one address in a day, it is "
+        "believed that they are shoppers'; of more, none is sent; 0: of any number",
+        "client=20 address=10",
+    )
+    dns: str = _setting(
+        values.dns,
+        "on: mail to an address is only sent for where its domain takes any, as name servers say; "
+        "off: nobody is asked; or the IP address and port of a name server to ask",
+        "on",
     )
     fast: str = _setting(
         values.one_of("on", "off"),

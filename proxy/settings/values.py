@@ -6,9 +6,11 @@ Each raises :exc:`ValueError`, whose words go on from the setting's name.
 import re
 from collections.abc import Callable
 from datetime import date, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from proxy import clients
 from proxy.checkouts import LONGEST_WAIT
 
 
@@ -189,6 +191,28 @@ def metric(text: str) -> str:
     if len(text) >= 128:
         raise ValueError("is a name of fewer than 128 characters")
     return text
+
+
+def networks(text: str) -> tuple[clients.Network, ...]:
+    try:
+        return clients.networks(text)
+    except ValueError as error:
+        raise ValueError(f"is a list of networks such as 198.51.100.0/24: {error}") from error
+
+
+def dns(text: str) -> str:
+    if text not in ("on", "off") and not _is_socket(text):
+        raise ValueError("is on, off, or where a name server is, such as 192.0.2.53:53")
+    return text
+
+
+def _is_socket(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return port.isascii() and port.isdecimal() and 0 < int(port) < 2**16
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -26,7 +26,7 @@ from proxy.facts import Customer, StatePosted
 from proxy.snippet import Snippet
 from proxy.store import Store
 from proxy.tokens import Session, Tokens
-from tests.actors import SHOP_KEY
+from tests.actors import SHOP_KEY, UNLIMITED
 from tests.running import ROOT, Nginx, Proxy
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Host:
             "CHECKOUT_PROXY_SHOP": "demo",
             "CHECKOUT_PROXY_SHOP_KEY": SHOP_KEY,
             "CHECKOUT_PROXY_STORE": store,
+            "CHECKOUT_PROXY_BUDGETS": UNLIMITED["BUDGETS"],
             "CHECKOUT_PROXY_ORIGINS": f"{self.url},{self.insecure_url}",
         }
         self.tokens = Tokens([KEY], shop="demo", max_age=timedelta(days=1))

@@ -10,7 +10,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    released = sa.Column("released", sa.Boolean(), nullable=False, server_default=sa.false())
+    released: sa.Column[bool] = sa.Column(
+        "released", sa.Boolean(), nullable=False, server_default=sa.false()
+    )
     op.add_column("checkouts", released)
     op.add_column("checkouts", sa.Column("client", sa.String(32)))
     # With the time, it also tells how many checkouts of one address or client came together.
