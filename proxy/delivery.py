@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from queue import SimpleQueue
 
-from proxy import payload, tallies
+from proxy import outcomes, payload, tallies
 from proxy.carts.source import CartSource
 from proxy.checkouts import Checkout
 from proxy.enrich import Account, Enricher, NotReady, Ready
@@ -186,13 +186,24 @@ class Sender:
             return
         due = self._book.due(self._account.shop, until, room, without=self._in_hand)
         if due:
+            self._in_hand.update(map(checkout_key, due))
+            due = self._without_crowds(due)
             pushed = self._book.carts(self._account.shop, {each.cart_id for each in due})
             in_bulk = len(due) + self._outbox.waiting > _MANY
             for few in _dealt(due, _CART_LANES):
                 work = partial(self._enricher.enrich, few, pushed, in_bulk=in_bulk)
                 self._cart_lanes.do(work)
             self._enriching += len(due)
-            self._in_hand.update(map(checkout_key, due))
+
+    def _without_crowds(self, due: Sequence[Checkout]) -> list[Checkout]:
+        """Return those of *due* that did not come in a crowd; the others go to quarantine."""
+        crowded = self._book.crowded(self._account.shop, due, self._account.crowd)
+        self._unwritten += [
+            Change(checkout=each, apply=_kept_back(each, crowded[checkout_key(each)]))
+            for each in due
+            if checkout_key(each) in crowded
+        ]
+        return [each for each in due if checkout_key(each) not in crowded]
 
     def _room(self) -> int:
         """Return how many checkouts can be taken up now."""
@@ -282,6 +293,11 @@ class Sender:
 
     def _put_back(self, checkouts: Iterable[Checkout]) -> None:
         self._in_hand.difference_update(map(checkout_key, checkouts))
+
+
+def _kept_back(checkout: Checkout, reason: str) -> Callable[[Checkout], Checkout]:
+    keep_back = partial(outcomes.quarantined, reason=reason)
+    return partial(outcomes.unless_changed, seen=checkout, apply=keep_back)
 
 
 def _dealt(due: Sequence[Checkout], lanes: int) -> Iterator[Sequence[Checkout]]:

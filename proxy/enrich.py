@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from proxy import checkouts, outcomes, payload
+from proxy import checkouts, crowds, domains, outcomes, payload
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef, CartSource
 from proxy.checkouts import Checkout, Rules, Trouble, public_id
 from proxy.claims import Compared, compared
+from proxy.crowds import Crowd
 from proxy.errors import CartError, CartGone, CartNotReady, SourceDown, SourceRefused
 from proxy.identity import Profile, identify
 from proxy.latest import value
@@ -34,6 +35,16 @@ class Account:
     late: timedelta
     metric: str
     property_names: PropertyNames
+    crowd: Crowd = crowds.ANY
+    is_deliverable: Callable[[str], bool] | None = None
+    """Whether mail to a domain arrives, as far as can be told; or nobody is asked."""
+
+    def suspicion_of(self, checkout: Checkout, profile: Profile) -> str:
+        """Return why *checkout*'s *profile* is not believed by its address; nothing where it is."""
+        # Where an attempt may have reached somebody already, it is too late for doubts.
+        if checkout.released or checkout.addressee is not None:
+            return ""
+        return domains.suspicion_of(profile, self.is_deliverable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +157,7 @@ class Enricher:
         profile = checkout.addressee or identify(checkout.latest, cart_email=cart.email)
         if profile.is_nobody:
             return _found(checkout, partial(outcomes.waiting, reason="waiting for an address"))
-        if profile.is_reserved:
-            reason = "the address is of a domain kept for examples, which Klaviyo drops"
+        if reason := self._account.suspicion_of(checkout, profile):
             return _found(checkout, partial(outcomes.quarantined, reason=reason))
         event = event_of(self._account, checkout, cart, profile, self._now())
         # Where an attempt may have arrived already, Klaviyo would refuse all of a bulk for it

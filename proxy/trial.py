@@ -159,6 +159,8 @@ def _closed(checkout: Checkout, *, is_tried: bool) -> Step:
             return warned(name, f"{stands}: a state opens it again, where nothing else stops it")
         case Status.CANCELLED, _:
             return stopped(name, stands)
+        case Status.QUARANTINED, False:
+            return warned(name, f"{stands}: once it is released, this would be sent")
     return warned(name, f"{stands}: it waits for another state")
 
 
@@ -174,9 +176,8 @@ def _consent(case: _Case) -> Step:
 
 def _identity(case: _Case) -> Iterator[Step]:
     profile, name = case.profile, "identity"
-    if profile.is_reserved:
-        words = "the address is of a domain kept for examples, which Klaviyo drops"
-        yield stopped(name, words)
+    if reason := case.account.suspicion_of(case.checkout, profile):
+        yield stopped(name, reason)
     elif not profile.is_nobody:
         yield passed(name, masked(profile) or "")
     elif case.checkout.status in (Status.DELIVERED, Status.CANCELLED):
@@ -212,8 +213,8 @@ def _order(case: _Case) -> Step:
 
 def _addresses(case: _Case) -> Step:
     many = len(case.checkout.addresses)
-    if many > MAX_ADDRESSES:
-        return stopped("addresses", f"more than {MAX_ADDRESSES} addresses were typed: quarantined")
+    if reason := checkouts.suspicion_of(case.checkout):
+        return stopped("addresses", f"{reason}: quarantined")
     return passed("addresses", f"{many} typed, {MAX_ADDRESSES} at most")
 
 

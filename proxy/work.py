@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
-from proxy import identity, shops
+from proxy import deliverability, identity, shops
 from proxy.audit import Audit
 from proxy.carts import described
 from proxy.carts.http import HttpCarts
@@ -136,6 +136,8 @@ def account(settings: Settings) -> Account:
         late=settings.late,
         metric=settings.metric,
         property_names=PropertyNames(settings.property_names),
+        crowd=settings.most_checkouts,
+        is_deliverable=deliverability.asked(settings.dns),
     )
 
 

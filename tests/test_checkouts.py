@@ -851,7 +851,7 @@ def test_what_was_released_is_sent_as_if_nothing_spoke_against_it(said: list[Fac
     assert (checkout.status, checkout.released) == (Status.PENDING, True)
     assert checkout.due_at == after(1)
     assert one(*said, release(1), state(2, email="5@x.io")).status is Status.PENDING
-    assert checkouts.quarantined(checkout, "more than we like") == checkout
+    assert outcomes.quarantined(checkout, "more than we like") == checkout
 
 
 @pytest.mark.parametrize(

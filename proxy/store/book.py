@@ -19,8 +19,9 @@ from proxy.checkouts import (
     Status,
     brought_back,
 )
+from proxy.crowds import Crowd
 from proxy.standing import Standing
-from proxy.store import rows, schema
+from proxy.store import crowding, rows, schema
 from proxy.store.folding import Folding
 from proxy.store.reader import Attempt, Reader
 from proxy.store.received import Received
@@ -113,6 +114,16 @@ class Book(Reader):
             self._known.clear()
         self._known.update(loaded)
         return _picked(loaded, keys)
+
+    def crowded(self, shop: str, due: Sequence[Checkout], crowd: Crowd) -> dict[CheckoutKey, str]:
+        """Return which of *due* came among more of *crowd* than are believed, and why."""
+        found: dict[CheckoutKey, str] = {}
+        with self._engine.connect() as connection:
+            for limit in crowd.limits():
+                doubted = [each for each in due if not each.released and each.addressee is None]
+                for checkout in crowding.crowded(connection, shop, doubted, limit):
+                    found.setdefault(checkout_key(checkout), limit.reason)
+        return found
 
     def bring_back(self, shop: str, now: datetime) -> None:
         """Make due what is due later than anything waits: a clock that was ahead said so.
