@@ -142,6 +142,7 @@ def _register(app: Flask, served: Sequence[_Shop]) -> collect.Surface:
     page = collect.Surface(
         shops={each.settings.shop: each.page for each in served},
         origins=tuple(dict.fromkeys(chain(*(each.settings.origins for each in served)))),
+        region_header=served[0].settings.region_header,
         now=_now,
         snippets=Snippet.all_shipped(),
         clients=Clients(served[0].settings.trusted_proxies),

@@ -1,7 +1,7 @@
 """Checkouts: the laws, as pure functions from what was received to what becomes of it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,12 +10,14 @@ from hashlib import sha256
 from msgspec import Struct
 from msgspec.structs import replace
 
+from proxy import regions
 from proxy.claims import Compared
 from proxy.facts import (
     Asked,
     CancelAsked,
     CartDeleted,
     CartPushed,
+    Consent,
     ConsentState,
     Customer,
     Fact,
@@ -28,6 +30,7 @@ from proxy.facts import (
 from proxy.identity import Profile, address_hash
 from proxy.latest import Latest, value
 from proxy.money import Amount
+from proxy.wire import Discreet
 
 
 class Status(StrEnum):
@@ -48,6 +51,29 @@ class ConsentMode(StrEnum):
     OFF = "off"
 
 
+class Permission(StrEnum):
+    """What was decided about consent."""
+
+    GIVEN = "may be sent"
+    AWAITED = "waits for consent"
+    REFUSED = "must not be sent"
+
+
+class Decided(Discreet, frozen=True, kw_only=True):
+    """What was decided about consent, since when, under which mode, and on what evidence.
+
+    ``region`` is where the shopper is, and ``region_by`` who says so: the token, or a header.
+    """
+
+    permission: Permission
+    mode: ConsentMode
+    at: datetime
+    consent: Consent | None = None
+    gpc: bool = False
+    region: str | None = None
+    region_by: str | None = None
+
+
 class Trouble(StrEnum):
     """Why a checkout that is due could not be sent yet."""
 
@@ -58,15 +84,31 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The shop's choices that the laws depend on."""
+    """The shop's choices that the laws depend on.
+
+    ``consent`` is asked of shoppers everywhere but in the ``regions`` that have a mode of their
+    own.
+    """
 
     settle: timedelta
     epoch: timedelta
     consent: ConsentMode
+    regions: Mapping[str, ConsentMode] = field(default_factory=dict)
     address_key: bytes = field(default=b"", repr=False)
     """What addresses are hashed with; where it is empty, they are not."""
     person_keys: tuple[bytes, ...] = field(default=(), repr=False)
     """All keys that who was erased is known by afterwards, the newest last."""
+
+    def named(self, region: str | None) -> str | None:
+        """Return what of *region* has a mode of its own: itself, or its country; else ``None``."""
+        if not region:
+            return None
+        named = (each for each in (region, regions.country(region)) if each in self.regions)
+        return next(named, None)
+
+    def mode(self, region: str | None) -> ConsentMode:
+        """Return what is asked of shoppers in *region*, the shop's default where it is unknown."""
+        return self.regions.get(self.named(region) or "", self.consent)
 
 
 class Checkout(Struct, frozen=True, kw_only=True):
@@ -84,7 +126,8 @@ class Checkout(Struct, frozen=True, kw_only=True):
     operator does not want it sent, whatever the shopper goes on to say; ``released`` that one
     believes it, whatever speaks against that. ``client`` stands for the network address that posted
     last, as long as the day lasts. ``erased_at`` is until when what was said in it was erased at
-    the person's request; what comes later is another checkout.
+    the person's request; what comes later is another checkout. ``consent`` is what was decided
+    about that before it was sent or closed; it outlives the words.
     """
 
     shop: str
@@ -113,6 +156,7 @@ class Checkout(Struct, frozen=True, kw_only=True):
     erased_at: datetime | None = None
     released: bool = False
     client: str | None = None
+    consent: Decided | None = None
 
     def __repr__(self) -> str:
         # Without a word about the person.
@@ -230,7 +274,7 @@ def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
         acted_at=max(checkout.acted_at, state.acted_at),
         settled_at=max(checkout.settled_at, state.received_at + rules.settle),
     )
-    return _judged(_relieved(heard), rules)
+    return _judged(_relieved(heard), rules, state.received_at)
 
 
 def _address_hash(latest: Latest, rules: Rules) -> str | None:
@@ -244,7 +288,7 @@ def _take_order(
     at = ordered_at(order)
     if not checkouts:
         checkouts = [_begun(checkouts, order, at)]
-    return [_ordered(checkout, at, rules) for checkout in checkouts]
+    return [_ordered(checkout, at, rules, order.received_at) for checkout in checkouts]
 
 
 def ordered_at(order: OrderPlaced) -> datetime:
@@ -255,19 +299,20 @@ def ordered_at(order: OrderPlaced) -> datetime:
     return min(placed_at + _CLOCK_SKEW, order.received_at)
 
 
-def _ordered(checkout: Checkout, at: datetime, rules: Rules) -> Checkout:
+def _ordered(checkout: Checkout, at: datetime, rules: Rules, heard_at: datetime) -> Checkout:
     if checkout.acted_at > at:
         return checkout
     at = max(at, checkout.ordered_at or at)
     ordered = replace(checkout, ordered_at=at, settled_at=max(checkout.settled_at, at))
-    return _judged(ordered, rules)
+    return _judged(ordered, rules, heard_at)
 
 
 def _take_cart(checkout: Checkout, pushed: CartPushed, rules: Rules) -> Checkout:
     if checkout.status is not Status.PENDING:
         return checkout
     settled_at = max(checkout.settled_at, pushed.received_at)
-    return _judged(_relieved(replace(checkout, settled_at=settled_at)), rules)
+    settled = replace(checkout, settled_at=settled_at)
+    return _judged(_relieved(settled), rules, pushed.received_at)
 
 
 def _without_cart(checkout: Checkout) -> Checkout:
@@ -283,24 +328,25 @@ def _asked(checkout: Checkout, asked: Asked, rules: Rules) -> Checkout:
     if checkout.epoch != asked.epoch:
         return checkout
     # A cart that was put for a dead letter belongs to it, and forgets its address with it.
-    settled_later = replace(checkout, settled_at=max(checkout.settled_at, asked.received_at))
+    at = asked.received_at
+    settled_later = replace(checkout, settled_at=max(checkout.settled_at, at))
     match asked, checkout.status:
         case ReplayAsked(), Status.DEAD:
-            return _judged(untroubled(replace(settled_later, status=Status.PENDING)), rules)
+            return _judged(untroubled(replace(settled_later, status=Status.PENDING)), rules, at)
         case HurryAsked(), Status.PENDING:
-            settled_at = min(checkout.settled_at, asked.received_at)
-            return _judged(replace(checkout, settled_at=settled_at, retry_at=None), rules)
+            settled_at = min(checkout.settled_at, at)
+            return _judged(replace(checkout, settled_at=settled_at, retry_at=None), rules, at)
         case CancelAsked(), status if status is not Status.DELIVERED:
-            return _judged(replace(settled_later, called_off=True), rules)
+            return _judged(replace(settled_later, called_off=True), rules, at)
         case ReleaseAsked(), Status.QUARANTINED:
             released = replace(settled_later, status=Status.PENDING, released=True)
-            return _judged(released, rules)
+            return _judged(released, rules, at)
     return checkout
 
 
-def judged_again(checkout: Checkout, rules: Rules) -> Checkout:
+def judged_again(checkout: Checkout, rules: Rules, now: datetime) -> Checkout:
     """Return *checkout* as *rules* judge it now: the shop may have changed them since."""
-    return _judged(checkout, rules) if checkout.status is Status.PENDING else checkout
+    return _judged(checkout, rules, now) if checkout.status is Status.PENDING else checkout
 
 
 # -- a clock that was set back -----------------------------------------------------------
@@ -338,6 +384,7 @@ def brought_back(checkout: Checkout, now: datetime) -> Checkout:
         troubled_at=_earlier(checkout.troubled_at, now),
         retry_at=_earlier(checkout.retry_at, now),
         latest=checkout.latest.not_after(now),
+        consent=checkout.consent and replace(checkout.consent, at=min(checkout.consent.at, now)),
     )
 
 
@@ -356,7 +403,7 @@ class Judgement:
     reason: str = ""
 
 
-def _judged(checkout: Checkout, rules: Rules) -> Checkout:
+def _judged(checkout: Checkout, rules: Rules, at: datetime) -> Checkout:
     """Return *checkout* with the status, the reason and the due time that its words lead to."""
     judgement = _judgement(checkout, rules)
     # Only an operator opens a dead letter again; but an order or a denial ends it too.
@@ -369,6 +416,7 @@ def _judged(checkout: Checkout, rules: Rules) -> Checkout:
         status=judgement.status,
         reason=judgement.reason or (checkout.reason if still_troubled else "settling"),
         due_at=None if judgement.reason else when_due(checkout),
+        consent=decided(checkout, rules, at),
     )
     return erased_if_closed(judged)
 
@@ -380,7 +428,7 @@ def _judgement(checkout: Checkout, rules: Rules) -> Judgement:
         return Judgement(Status.CANCELLED, "an order was placed for the cart")
     if checkout.called_off:
         return Judgement(Status.CANCELLED, "an operator called it off")
-    judgement = consent_judgement(checkout.latest, rules.consent)
+    judgement = consent_judgement(checkout.latest, rules)
     suspicion = suspicion_of(checkout)
     if judgement.status is Status.PENDING and suspicion:
         return Judgement(Status.QUARANTINED, suspicion)
@@ -396,9 +444,9 @@ def suspicion_of(checkout: Checkout) -> str:
     return "a bot's user agent" if value(checkout.latest.automated) else ""
 
 
-def consent_judgement(latest: Latest, mode: ConsentMode) -> Judgement:
+def consent_judgement(latest: Latest, rules: Rules) -> Judgement:
     """Return what the shopper's word on consent leads to, or the silence about it."""
-    consent = value(latest.consent)
+    mode, consent = rules.mode(region_of(latest)), value(latest.consent)
     if mode is ConsentMode.OFF:
         return Judgement(Status.PENDING)
     if consent is None and value(latest.gpc):
@@ -409,6 +457,35 @@ def consent_judgement(latest: Latest, mode: ConsentMode) -> Judgement:
     if consent.state is ConsentState.DENIED:
         return Judgement(Status.CANCELLED, "the shopper denied consent")
     return Judgement(Status.PENDING)
+
+
+def region_of(latest: Latest) -> str | None:
+    """Return where the shopper is: the shop's word in the token goes before a header's."""
+    return value(latest.region) or value(latest.region_seen)
+
+
+def decided(checkout: Checkout, rules: Rules, at: datetime) -> Decided:
+    """Return what *rules* decide at *at* about consent, or what was decided before, if the same."""
+    latest = checkout.latest
+    region = region_of(latest)
+    by = "token" if latest.region else "header"
+    now = Decided(
+        permission=_permission(consent_judgement(latest, rules)),
+        mode=rules.mode(region),
+        at=at,
+        consent=value(latest.consent),
+        gpc=latest.gpc is not None and latest.gpc.value,
+        region=region,
+        region_by=by if region else None,
+    )
+    before = checkout.consent
+    return before if before and replace(before, at=at) == now else now
+
+
+def _permission(judgement: Judgement) -> Permission:
+    if judgement.status is Status.CANCELLED:
+        return Permission.REFUSED
+    return Permission.AWAITED if judgement.reason else Permission.GIVEN
 
 
 def when_due(checkout: Checkout) -> datetime:
@@ -480,7 +557,7 @@ def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
         addressee=None,
         maybe_sent=checkout.maybe_sent or checkout.addressee is not None,
     )
-    return _judged(known, rules) if checkout.status is Status.PENDING else known
+    return _judged(known, rules, until) if checkout.status is Status.PENDING else known
 
 
 def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
@@ -489,6 +566,7 @@ def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
         latest=Latest(),
         address_hash=None,
         client=None,
+        consent=checkout.consent and replace(checkout.consent, consent=None),
         erased_at=until,
         due_at=None,
         retry_at=None,

@@ -14,7 +14,7 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from flask import Blueprint, Response, abort, request
 from msgspec import Meta
 
-from proxy import bots, clients, door, kx
+from proxy import bots, clients, door, kx, regions
 from proxy.budgets import Budgets
 from proxy.clients import Clients
 from proxy.errors import Forbidden, Unauthorized, Unprocessable
@@ -69,10 +69,14 @@ class Shop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
-    """What the browser's surface needs of the rest; *origins* are those of all *shops*."""
+    """What the browser's surface needs of the rest; *origins* are those of all *shops*.
+
+    *region_header* is the header in which a CDN says where the shopper is, if one does.
+    """
 
     shops: Mapping[str, Shop]
     origins: tuple[str, ...]
+    region_header: str | None = None
     now: Callable[[], datetime]
     snippets: Mapping[str, Snippet]
     clients: Clients
@@ -94,6 +98,7 @@ class Head:
     user_agent: str = ""
     peer: str = field(default="", repr=False)
     real_ip: str = field(default="", repr=False)
+    region: str | None = None
 
 
 # What a view returns once the state is kept.
@@ -151,6 +156,7 @@ def blueprint(surface: Surface, prefix: str) -> Blueprint:
             user_agent=request.headers.get("User-Agent", ""),
             peer=request.remote_addr or "",
             real_ip=request.headers.get("X-Real-IP", ""),
+            region=request.headers.get(surface.region_header or "", ""),
         )
         keep(surface, head, lambda: door.read(request.environ, MAX_BYTES))
         return ACCEPTED
@@ -249,6 +255,8 @@ def fact(
         ref=session.ref,
         client=clients.client_hash(client, shop.client_key, now.date()) if client else None,
         automated=bots.is_bot(head.user_agent) or None,
+        region=session.region,
+        region_seen=regions.valid(head.region),
     )
 
 

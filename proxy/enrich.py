@@ -9,7 +9,7 @@ from functools import partial
 from proxy import checkouts, crowds, domains, outcomes, payload
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef, CartSource
-from proxy.checkouts import Checkout, Rules, Trouble, public_id
+from proxy.checkouts import Checkout, Decided, Rules, Trouble, public_id
 from proxy.claims import Compared, compared
 from proxy.crowds import Crowd
 from proxy.errors import CartError, CartGone, CartNotReady, SourceDown, SourceRefused
@@ -57,6 +57,7 @@ class Ready:
     checkout: Checkout
     event: Event
     claim: Compared
+    consent: Decided
     record: bytes
     entry: bytes = b""
 
@@ -78,6 +79,7 @@ class Ready:
             profile=self.event.profile,
             total=self.event.total,
             claim=self.claim,
+            consent=self.consent,
         )
 
     @property
@@ -128,8 +130,9 @@ class Enricher:
     def _with_cart(
         self, checkout: Checkout, pushed: Cart | None, *, in_bulk: bool
     ) -> Ready | NotReady:
-        if checkouts.judged_again(checkout, self._account.rules).due_at is None:
-            return _found(checkout, partial(checkouts.judged_again, rules=self._account.rules))
+        judge = partial(checkouts.judged_again, rules=self._account.rules, now=self._now())
+        if judge(checkout).due_at is None:
+            return _found(checkout, judge)
         try:
             reading = self._source.fetch(cart_ref(checkout, pushed))
         except CartError as error:
@@ -168,8 +171,14 @@ class Enricher:
             entry, record = payload.bulk_entry(event, names)
         else:
             entry, record = b"", payload.record(event, names)
-        claim = compared(value(checkout.latest.claimed), cart)
-        return Ready(checkout=checkout, event=event, claim=claim, record=record, entry=entry)
+        return Ready(
+            checkout=checkout,
+            event=event,
+            claim=compared(value(checkout.latest.claimed), cart),
+            consent=checkouts.decided(checkout, self._account.rules, self._now()),
+            record=record,
+            entry=entry,
+        )
 
 
 def cart_ref(checkout: Checkout, pushed: Cart | None) -> CartRef:

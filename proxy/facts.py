@@ -65,9 +65,10 @@ class StatePosted(Fact):
     """The page posted how the checkout stands.
 
     ``acted_at`` is when the shopper acted: the time of receipt less the age the page reports.
-    ``email`` to ``claimed`` are the page's words, ``customer`` to ``ref`` the shop's (they come
-    out of the signed token). ``gpc`` is the browser's Global Privacy Control. ``client`` stands for
-    the network address that posted, until the day is over; ``automated`` says that a program did.
+    ``email`` to ``claimed`` are the page's words, ``customer`` to ``region`` the shop's (they come
+    out of the signed token). ``gpc`` is the browser's Global Privacy Control, ``region_seen`` what
+    a header of the shop's CDN says. ``client`` stands for the network address that posted, until
+    the day is over; ``automated`` says that a program did.
     """
 
     acted_at: datetime
@@ -84,6 +85,8 @@ class StatePosted(Fact):
     customer: Customer | None = None
     cart: Cart | None = None
     ref: str | None = None
+    region: str | None = None
+    region_seen: str | None = None
     client: str | None = None
     automated: bool | None = None
 

@@ -46,6 +46,8 @@ class Fast:
         self._surface = surface
         self._path = path
         self._origins = frozenset((None, *surface.origins))
+        name = (surface.region_header or "").upper().replace("-", "_")
+        self._region_header = f"HTTP_{name}"
         self._answers: dict[str | None, _Answer] = {}
         app.before_request(_told)
 
@@ -55,7 +57,7 @@ class Fast:
         """Answer one request."""
         if not self._is_usual(environ):
             return self._flask(environ, start_response)
-        head = _head(environ)
+        head = _head(environ, environ.get(self._region_header))
         try:
             collect.keep(self._surface, head, lambda: door.read(environ, MAX_BYTES))
         except Exception as error:
@@ -91,7 +93,7 @@ class Fast:
 _Answer = tuple[str, list[tuple[str, str]], bytes]
 
 
-def _head(environ: "WSGIEnvironment") -> Head:
+def _head(environ: "WSGIEnvironment", region: str | None) -> Head:
     return Head(
         host=environ["HTTP_HOST"],
         origin=environ.get("HTTP_ORIGIN"),
@@ -101,6 +103,7 @@ def _head(environ: "WSGIEnvironment") -> Head:
         user_agent=environ.get("HTTP_USER_AGENT", ""),
         peer=environ.get("REMOTE_ADDR", ""),
         real_ip=environ.get("HTTP_X_REAL_IP", ""),
+        region=region,
     )
 
 

@@ -13,6 +13,7 @@ from proxy.errors import Refused, Unauthorized
 from proxy.facts import StatePosted
 from proxy.identity import Profile, e164, masked
 from proxy.money import rounded
+from proxy.regions import is_region
 from proxy.steps import Answer, Step, passed, stopped, unknown, warned
 from proxy.tokens import Session, claimed_shop
 
@@ -170,11 +171,18 @@ def _said_by(session: Session) -> Iterator[Step]:
     yield passed("cart id", f"{public_id(session.cart_id)}{guest}")
     yield passed("customer", _customer(session))
     yield passed("ref", "there is a credential that reads the cart" if session.ref else "none")
+    yield _region(session.region)
     if session.cart is None:
         yield passed("snapshot", "the token carries no cart")
     else:
         total = f"{rounded(session.cart.total, session.cart.currency):,} {session.cart.currency}"
         yield passed("snapshot", f"{total}, lines: {len(session.cart.items)}")
+
+
+def _region(region: str | None) -> Step:
+    if region is not None and not is_region(region):
+        return warned("region", f"{region} is no country of ISO 3166: the shop's default holds")
+    return passed("region", region or "not said")
 
 
 def _customer(session: Session) -> str:

@@ -40,6 +40,8 @@ class Latest(Discreet, frozen=True, kw_only=True):
     kx: Word[str] | None = None
     consent: Word[Consent] | None = None
     gpc: Word[bool] | None = None
+    region: Word[str] | None = None
+    region_seen: Word[str] | None = None
     checkout_url: Word[str] | None = None
     locale: Word[str] | None = None
     claimed: Word[Claim] | None = None
@@ -83,8 +85,9 @@ class Latest(Discreet, frozen=True, kw_only=True):
         return Latest(**{name: word for name, word in words if word and word.at > at})
 
     def erased(self) -> "Latest":
-        """Return only what is not about a person: what was decided on consent."""
-        return Latest(consent=self.consent, gpc=self.gpc)
+        """Return only what is not about a person: on what is decided about consent."""
+        kept = ("consent", "gpc", "region", "region_seen")
+        return Latest(**{name: getattr(self, name) for name in kept})
 
 
 def value(word: Word[T] | None) -> T | None:

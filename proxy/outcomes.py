@@ -9,7 +9,15 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from proxy.checkouts import Checkout, Status, Trouble, erased_if_closed, untroubled, when_due
+from proxy.checkouts import (
+    Checkout,
+    Decided,
+    Status,
+    Trouble,
+    erased_if_closed,
+    untroubled,
+    when_due,
+)
 from proxy.claims import Compared
 from proxy.identity import Profile
 from proxy.money import Amount
@@ -30,11 +38,13 @@ def addressed(
     profile: Profile,
     total: Amount | None = None,
     claim: Compared | None = None,
+    consent: Decided | None = None,
 ) -> Checkout:
     """Return *checkout* about to be sent to *profile*, or as it is if it changed since *seen*."""
     if checkout != seen:
         return checkout
-    return replace(checkout, addressee=profile, total=total, claim=claim)
+    consent = consent or checkout.consent
+    return replace(checkout, addressee=profile, total=total, claim=claim, consent=consent)
 
 
 def delivered(checkout: Checkout, at: datetime) -> Checkout:

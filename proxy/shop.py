@@ -18,8 +18,9 @@ from proxy.carts.cart import Cart, is_sane
 from proxy.counts import Counts
 from proxy.errors import Unauthorized, Unprocessable
 from proxy.facts import CartDeleted, CartPushed, Customer, ErasureAsked, Fact, OrderPlaced
+from proxy.regions import is_region
 from proxy.tallies import What
-from proxy.tokens import CartId, Ref, Session, Tokens
+from proxy.tokens import CartId, Ref, Region, Session, Tokens
 from proxy.wire import Strict
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class NewSession(Strict, frozen=True, kw_only=True):
     customer: Customer | None = None
     cart: Cart | None = None
     ref: Ref | None = None
+    region: Region | None = None
 
 
 class NewOrder(Strict, frozen=True, kw_only=True):
@@ -142,12 +144,16 @@ def _body(decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def _token(surface: Surface, asked: NewSession) -> str:
+    if asked.region and not is_region(asked.region):
+        words = "region is no country of ISO 3166-1, such as DE, nor a part of one, such as US-CA."
+        raise Unprocessable(words, pointer="/region")
     session = Session(
         shop=surface.shop,
         cart_id=asked.cart_id,
         customer=asked.customer,
         cart=asked.cart,
         ref=asked.ref,
+        region=asked.region,
     )
     token = surface.tokens.sign(session)
     if len(token) > MAX_TOKEN:

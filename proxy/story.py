@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from proxy.checkouts import Checkout, Status
+from proxy.checkouts import Checkout, ConsentMode, Decided, Status
+from proxy.facts import Consent
+from proxy.latest import value
 from proxy.standing import Standing
 
 if TYPE_CHECKING:
@@ -67,3 +69,40 @@ def headline(checkout: Checkout) -> str:
     if checkout.status is Status.PENDING and checkout.due_at is not None:
         return f"pending: {checkout.reason} (due {checkout.due_at:%Y-%m-%d %H:%M:%S}Z)"
     return f"{checkout.status}: {checkout.reason}"
+
+
+def consent(checkout: Checkout) -> str:
+    """Return what was decided about consent, since when, under which mode, on what evidence."""
+    decided, latest = checkout.consent, checkout.latest
+    if decided is None:
+        # An earlier version wrote down what was said alone.
+        return _said(value(latest.consent), gpc=latest.gpc is not None and latest.gpc.value)
+    at = f"{decided.at:%Y-%m-%d %H:%M:%S}Z"
+    mode = f"{decided.permission}, by the mode {decided.mode}{_in_region(decided)}, since {at}"
+    if decided.mode is ConsentMode.OFF:
+        return mode
+    return f"{mode}: {_said(decided.consent, gpc=decided.gpc)}"
+
+
+def _in_region(decided: Decided) -> str:
+    if decided.region is None:
+        return " (no region is known)"
+    return (
+        f" ({decided.region}, says {'the token' if decided.region_by == 'token' else 'a header'})"
+    )
+
+
+def _said(said: Consent | None, *, gpc: bool) -> str:
+    sent = ", and the browser sends Global Privacy Control" * gpc
+    if said is None:
+        return f"nothing was said{sent}"
+    kept = ", ".join(_short(each) for each in (said.source, said.evidence) if each)
+    return f"{said.state}{f' ({kept})' if kept else ''}{sent}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+# A TC string may have thousands of characters.
+_LONGEST = 200

@@ -19,6 +19,7 @@ from itsdangerous import (
 from itsdangerous.encoding import base64_decode, base64_encode
 from msgspec import Meta
 
+from proxy import regions
 from proxy.carts.cart import Cart
 from proxy.errors import Unauthorized
 from proxy.facts import Customer
@@ -34,6 +35,8 @@ CartId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x2
 # It goes into headers.
 Ref = Annotated[str, Meta(max_length=4_000, pattern=r"^[!-~]*\Z")]
 
+Region = Annotated[str, Meta(pattern=regions.FORM)]
+
 # The shop's server signs with its own clock, which may run ahead of ours by this much.
 _CLOCK_SKEW = timedelta(minutes=2)
 
@@ -42,7 +45,8 @@ class Session(Strict, frozen=True, kw_only=True):
     """One shopper's cart, as the shop's server vouches for it.
 
     ``cart`` is a snapshot for the cart source ``signed``; ``ref`` is the credential that reads
-    the cart, for sources that need the shopper's own. A ``guest``'s is vouched for by nobody.
+    the cart, for sources that need the shopper's own. ``region`` is where the shopper is, by ISO
+    3166. A ``guest``'s is vouched for by nobody.
     """
 
     shop: str
@@ -50,6 +54,7 @@ class Session(Strict, frozen=True, kw_only=True):
     customer: Customer | None = None
     cart: Cart | None = None
     ref: Ref | None = None
+    region: Region | None = None
     guest: bool = False
 
 

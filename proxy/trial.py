@@ -18,7 +18,7 @@ from proxy.enrich import Account, cart_ref, event_of, is_late
 from proxy.errors import CartError, CartGone, CartInvalid, CartNotReady, SourceDown, SourceRefused
 from proxy.facts import Customer, QuestionAsked, StatePosted
 from proxy.identity import Profile, e164, identify, masked
-from proxy.latest import value
+from proxy.latest import Latest, value
 from proxy.money import rounded
 from proxy.standing import Standing
 from proxy.steps import Answer, Step, Verdict, passed, stopped, unknown, warned
@@ -94,7 +94,7 @@ def _with(
     state: StatePosted, known: Sequence[Checkout], rules: Rules
 ) -> tuple[Checkout | None, Checkout]:
     # What is denied is erased at once, and there would be nothing left to look at.
-    after = checkouts.fold(known, state, replace(rules, consent=ConsentMode.OFF))
+    after = checkouts.fold(known, state, replace(rules, consent=ConsentMode.OFF, regions={}))
     place = next(n for n, each in enumerate(after) if n == len(known) or each is not known[n])
     return (known[place] if place < len(known) else None), after[place]
 
@@ -165,13 +165,23 @@ def _closed(checkout: Checkout, *, is_tried: bool) -> Step:
 
 
 def _consent(case: _Case) -> Step:
-    mode = case.account.rules.consent
-    judged = checkouts.consent_judgement(case.checkout.latest, mode)
+    latest, rules = case.checkout.latest, case.account.rules
+    judged = checkouts.consent_judgement(latest, rules)
+    why = _why_mode(latest, rules)
     if judged.reason:
-        return stopped("consent", f"{judged.reason} (CHECKOUT_PROXY_CONSENT={mode})")
-    said = value(case.checkout.latest.consent)
+        return stopped("consent", f"{judged.reason} ({why})")
+    said = value(latest.consent)
     words = "nothing was said" if said is None else f"the shopper said: {said.state}"
-    return passed("consent", f"{words} (CHECKOUT_PROXY_CONSENT={mode})")
+    return passed("consent", f"{words} ({why})")
+
+
+def _why_mode(latest: Latest, rules: Rules) -> str:
+    """Return which mode is judged by, and why that."""
+    region = checkouts.region_of(latest)
+    named, mode = rules.named(region), rules.mode(region)
+    by = "" if region is None else f"; {'the token' if latest.region else 'a header'} says {region}"
+    setting = f"_REGIONS: {named}" if named else ""
+    return f"CHECKOUT_PROXY_CONSENT{setting}={mode}{by}"
 
 
 def _identity(case: _Case) -> Iterator[Step]:

@@ -130,6 +130,7 @@ def account(settings: Settings) -> Account:
             settle=settings.settle,
             epoch=settings.epoch,
             consent=ConsentMode(settings.consent),
+            regions={region: ConsentMode(mode) for region, mode in settings.consent_regions},
             address_key=identity.address_key((settings.token_keys or ("",))[-1]),
             person_keys=tuple(map(identity.address_key, _secrets(settings))),
         ),

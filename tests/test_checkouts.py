@@ -17,9 +17,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from proxy import checkouts, outcomes
 from proxy.backoff import backoff
 from proxy.carts.cart import Cart
-from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
+from proxy.checkouts import (
+    Checkout,
+    ConsentMode,
+    Decided,
+    Permission,
+    Rules,
+    Status,
+    Trouble,
+    fold,
+)
 from proxy.facts import (
     Claim,
+    Consent,
+    ConsentState,
     Customer,
     Fact,
     ReplayAsked,
@@ -51,6 +62,14 @@ SETTLE = timedelta(seconds=30)
 RULES = Rules(settle=SETTLE, epoch=24 * HOUR, consent=ConsentMode.OPT_OUT)
 REQUIRED = replace(RULES, consent=ConsentMode.REQUIRED)
 OFF = replace(RULES, consent=ConsentMode.OFF)
+BY_REGION = replace(
+    RULES,
+    regions={
+        "DE": ConsentMode.REQUIRED,
+        "US": ConsentMode.OFF,
+        "US-CA": ConsentMode.REQUIRED,
+    },
+)
 
 
 def folded(*facts: Fact, rules: Rules = RULES, onto: Sequence[Checkout] = ()) -> Sequence[Checkout]:
@@ -556,16 +575,95 @@ def test_a_consent_from_before_the_withdrawal_that_comes_late_opens_nothing() ->
 def test_a_shop_that_asks_for_consent_from_today_on_asks_for_what_is_pending_too() -> None:
     checkout = one(state(0, email=JANE), rules=OFF)
 
-    judged = checkouts.judged_again(checkout, REQUIRED)
+    judged = checkouts.judged_again(checkout, REQUIRED, after(9))
 
     assert (judged.reason, judged.due_at) == ("waiting for consent", None)
-    assert checkouts.judged_again(checkout, OFF) == checkout
+    assert checkouts.judged_again(checkout, OFF, after(9)) == checkout
 
 
 def test_a_shop_that_asks_for_consent_no_more_opens_nothing_that_was_denied() -> None:
     cancelled = one(state(0, email=JANE, consent=DENIED))
 
-    assert checkouts.judged_again(cancelled, OFF) == cancelled
+    assert checkouts.judged_again(cancelled, OFF, after(9)) == cancelled
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        ({}, "opt-out"),
+        ({"region": "FR"}, "opt-out"),
+        ({"region": "DE"}, "required"),
+        ({"region": "DE-BY"}, "required"),
+        ({"region": "US-CA"}, "required"),
+        ({"region": "US-TX"}, "off"),
+        ({"region_seen": "DE"}, "required"),
+        ({"region": "US", "region_seen": "DE"}, "off"),
+        ({"region": "ZZ"}, "opt-out"),
+    ],
+    ids=str,
+)
+def test_a_region_is_judged_by_the_mode_it_has_and_else_by_the_shops(
+    said: dict[str, Any], mode: str
+) -> None:
+    checkout = one(state(0, email=JANE, **said), rules=BY_REGION)
+
+    assert checkout.consent is not None
+    assert checkout.consent.mode == mode
+    assert (checkout.due_at is None) == (mode == "required")
+
+
+def test_where_the_token_said_once_where_the_shopper_is_no_later_header_counts() -> None:
+    facts = state(0, email=JANE, region="DE"), state(1, region_seen="US")
+
+    checkout = one(*facts, rules=BY_REGION)
+
+    assert checkout.reason == "waiting for consent"
+
+
+def test_who_turns_out_to_be_where_consent_is_required_is_waited_for() -> None:
+    facts = state(0, email=JANE, region_seen="US"), state(0.1, region_seen="DE")
+
+    checkout = one(*facts, rules=BY_REGION)
+
+    assert (checkout.status, checkout.due_at) == (Status.PENDING, None)
+
+
+def test_what_was_decided_on_what_evidence_and_when_outlives_the_delivery_and_a_later_no() -> None:
+    said = Consent(state=ConsentState.GRANTED, source="Our banner", evidence="c-4711")
+    known = one(state(0, email=JANE, consent=said, gpc=True, region="DE"), rules=BY_REGION)
+
+    delivered = outcomes.delivered(to(known, Profile(email=JANE)), after(2))
+    checkout = one(state(3, consent=DENIED), rules=BY_REGION, onto=[delivered])
+
+    assert checkout.latest.email is None
+    assert checkout.consent == Decided(
+        permission=Permission.GIVEN,
+        mode=ConsentMode.REQUIRED,
+        at=after(0),
+        consent=said,
+        gpc=True,
+        region="DE",
+        region_by="token",
+    )
+
+
+def test_a_decision_is_as_old_as_it_is_the_same() -> None:
+    asked, again = one(state(0, email=JANE)), one(state(0, email=JANE), state(1, email=JOHN))
+    granted = one(state(0, email=JANE), state(1, consent=GRANTED))
+
+    assert asked.consent == again.consent
+    assert granted.consent is not None
+    assert granted.consent.at == after(1)
+
+
+def test_what_is_sent_under_other_rules_than_it_came_under_says_so() -> None:
+    checkout = one(state(0, email=JANE, consent=GRANTED), rules=OFF)
+    consent = checkouts.decided(checkout, REQUIRED, after(5))
+
+    sent = outcomes.addressed(checkout, seen=checkout, profile=Profile(email=JANE), consent=consent)
+
+    assert sent.consent is not None
+    assert (sent.consent.mode, sent.consent.at) == (ConsentMode.REQUIRED, after(5))
 
 
 def test_an_earlier_consent_outlives_global_privacy_control() -> None:

@@ -179,7 +179,7 @@ def _told(reader: "Reader", checkout: Checkout) -> dict[str, object]:
         "event": None if event is None else msgspec.json.format(event, indent=2).decode(),
         "asked_now": questions.shown(reader, checkout.shop),
         "person": shown.person(checkout),
-        "consent": shown.consent(checkout),
+        "consent": story.consent(checkout),
         "asked": _ASKED.get(request.args.get("asked", "")),
         "advice": advice.about(checkout.reason) if checkout.status is Status.DEAD else None,
         "Status": Status,

@@ -6,7 +6,6 @@ from markupsafe import Markup, escape
 
 from proxy.checkouts import Checkout
 from proxy.identity import identify, masked
-from proxy.latest import value
 from proxy.money import Amount, rounded
 
 
@@ -50,15 +49,6 @@ def code(words: str) -> Markup:
 def amount(of: Amount | None) -> str:
     """Return an amount with its currency."""
     return "–" if of is None else f"{rounded(of.value, of.currency):,} {of.currency}"
-
-
-def consent(checkout: Checkout) -> str:
-    """Return what was said about consent, and by which tool it was taken down."""
-    said = value(checkout.latest.consent)
-    if said is None:
-        gpc = value(checkout.latest.gpc)
-        return "nothing was said" + (", and the browser sends Global Privacy Control" * bool(gpc))
-    return f"{said.state}" + (f" ({said.source})" if said.source else "")
 
 
 _REFUSALS = {

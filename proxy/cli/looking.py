@@ -121,6 +121,7 @@ def trace(cart_id: str, name: str | None, *, shows_events: bool) -> None:
         click.echo()
         click.secho(checkout.unique_id, bold=True)
         click.echo(f"  {story.headline(checkout)}")
+        click.echo(f"  consent: {story.consent(checkout)}")
         if shows_events and event is not None:
             click.echo(msgspec.json.format(event, indent=2).decode())
     if any(checkout.status is Status.PENDING for checkout in told.checkouts):

@@ -11,6 +11,7 @@ from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef
 from proxy.cli import chosen
 from proxy.errors import CartError
+from proxy.regions import is_region
 from proxy.settings import Settings
 from proxy.tokens import Session, Tokens
 
@@ -27,12 +28,18 @@ if TYPE_CHECKING:
 @click.option("--first-name")
 @click.option("--last-name")
 @click.option("--ref", help="The credential that reads the cart. The shopper can see it.")
-def token(cart_id: str, name: str | None, ref: str | None, **customer: str | None) -> None:
+@click.option("--region", help="Where the shopper is, by ISO 3166: DE, US-CA.")
+def token(
+    cart_id: str, name: str | None, ref: str | None, region: str | None, **customer: str | None
+) -> None:
     """Print a session token for CART_ID, for trying things out."""
     settings = chosen.shop(name, need=("token_keys",))
     tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
     known = {name: value for name, value in customer.items() if value}
     said = {"shop": settings.shop, "cart_id": cart_id, "customer": known or None, "ref": ref}
+    said |= {"region": region}
+    if region is not None and not is_region(region):
+        raise click.UsageError(f"{region} is no region of ISO 3166, such as DE or US-CA.")
     try:
         session = msgspec.convert(said, Session)
     except msgspec.ValidationError as error:

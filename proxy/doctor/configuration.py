@@ -26,7 +26,22 @@ def findings(setup: Setup) -> Iterator[Finding]:
     for shop in setup.shops:
         whose = f" (shop {shop.settings.shop})" if setup.beside else ""
         yield from _keys(shop.settings, whose)
+        yield from _consent(shop.settings, whose)
     yield from _files(setup)
+
+
+def _consent(settings: Settings, whose: str) -> Iterator[Finding]:
+    """Yield what is asked of shoppers where, if that differs by region."""
+    if settings.consent_regions:
+        modes = {mode for _, mode in settings.consent_regions}
+        listed = {
+            mode: " ".join(region for region, of in settings.consent_regions if of == mode)
+            for mode in sorted(modes)
+        }
+        where = "; ".join(f"{mode} in {regions}" for mode, regions in listed.items())
+        header = settings.region_header
+        by = "the token says where a shopper is" + (f", or {header}" if header else "")
+        yield well("consent", f"{where}; {settings.consent} elsewhere; {by}{whose}")
 
 
 def _keys(settings: Settings, whose: str) -> Iterator[Finding]:

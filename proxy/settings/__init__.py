@@ -137,11 +137,22 @@ class Settings:
         values.seconds, "from how many seconds on an event is sent without starting a flow", "43200"
     )
     consent: str = _setting(
-        values.one_of("opt-out", "required", "off"),
+        values.one_of(*values.MODES),
         "opt-out: send unless the shopper denied; required: only once granted; off: never ask",
         "opt-out",
     )
-
+    consent_regions: tuple[tuple[str, str], ...] = _setting(
+        values.regions,
+        "where something else is asked of shoppers, by codes of ISO 3166, EU or EEA: "
+        "EEA=required US=opt-out US-CA=required (docs/consent.md)",
+        "",
+    )
+    region_header: str | None = _setting(
+        values.header_name,
+        "the header in which your CDN says where the shopper is, such as CF-IPCountry; the token's "
+        "region goes before it",
+        shared=True,
+    )
     guests: str = _setting(
         values.one_of("off", "on"),
         "on: a page may ask for a session itself, where a cart's id cannot be guessed "

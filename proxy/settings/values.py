@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from proxy import clients
 from proxy.checkouts import LONGEST_WAIT
+from proxy.regions import GROUPS, is_region
 
 
 def seconds(text: str) -> timedelta:
@@ -213,6 +214,41 @@ def _is_socket(text: str) -> bool:
     except ValueError:
         return False
     return port.isascii() and port.isdecimal() and 0 < int(port) < 2**16
+
+
+MODES = ("opt-out", "required", "off")
+
+
+def regions(text: str) -> tuple[tuple[str, str], ...]:
+    said = [entry.partition("=")[::2] for entry in re.split(r"[\s,]+", text) if entry]
+    for region, mode in said:
+        _check_region(region, mode)
+    modes = dict(said)
+    if len(modes) < len(said):
+        raise ValueError("names a region twice")
+    # What is more precise goes before what is less, whatever the order.
+    groups = {country: modes[name] for name in GROUPS if name in modes for country in GROUPS[name]}
+    return tuple((groups | {name: modes[name] for name in modes if name not in GROUPS}).items())
+
+
+def _check_region(region: str, mode: str) -> None:
+    if mode not in MODES:
+        raise ValueError(
+            f"is a list such as DE=required US-CA=opt-out, and in {f'{region}={mode}'!r:.60} the "
+            f"mode is none of {', '.join(MODES)}"
+        )
+    if region not in GROUPS and not is_region(region):
+        hint = ": the United Kingdom is GB" if region == "UK" else ""
+        raise ValueError(
+            f"has {region!r:.30}, which is neither a code of ISO 3166 such as DE or US-CA nor "
+            f"{' or '.join(GROUPS)}{hint}"
+        )
+
+
+def header_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", text):
+        raise ValueError("is the name of a header such as CF-IPCountry")
+    return text
 
 
 def one_of(*words: str) -> Callable[[str], str]:

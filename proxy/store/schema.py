@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from proxy.alarms import Name, State
 from proxy.carts.cart import Cart
-from proxy.checkouts import Status, Trouble
+from proxy.checkouts import Decided, Status, Trouble
 from proxy.claims import Compared
 from proxy.identity import Profile
 from proxy.latest import Latest
@@ -178,6 +178,7 @@ checkouts = Table(
     Column("erased_at", Instant),
     Column("released", Boolean, nullable=False, server_default=false()),
     Column("client", String(32)),
+    Column("consent", Json(Decided)),
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
     Index("checkouts_due", "shop", "status", "due_at", "acted_at"),
     Index("checkouts_acted", "shop", "acted_at"),
