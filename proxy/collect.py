@@ -119,6 +119,7 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
         check_origin(head.host, head.origin, shop.origins)
     now = surface.now()
     session = shop.tokens.read(posted.token, now)
+    shop.tokens.check_origin(session, head.origin)
     client = surface.clients.client(head.peer, head.real_ip)
     state = fact(shop, posted, session, now, head, client=client)
     surface.budgets.spend(

@@ -17,7 +17,7 @@ from proxy import collect, door
 from proxy.counts import Counts
 from proxy.errors import Forbidden, Unprocessable
 from proxy.tallies import What
-from proxy.tokens import CartId, Ref, Session, Tokens
+from proxy.tokens import CartId, Origin, Ref, Session, Tokens
 from proxy.wire import Discreet
 
 MAX_BYTES = 8 * 1024
@@ -59,7 +59,13 @@ def blueprint(surfaces: Sequence[Surface], prefix: str, *, hosted: bool = True) 
         surface = _of_page(surfaces, hosted=hosted)
         asked = door.body(_DECODER, *collect.MEDIA_TYPES, most_bytes=MAX_BYTES)
         _check_cart(surface, asked)
-        session = Session(shop=surface.shop, cart_id=asked.cart_id, ref=asked.ref, guest=True)
+        session = Session(
+            shop=surface.shop,
+            cart_id=asked.cart_id,
+            ref=asked.ref,
+            origin=_checked(request.headers["Origin"]),
+            guest=True,
+        )
         expires_at = surface.tokens.expires_at(surface.now()).isoformat(timespec="seconds")
         surface.counts.add(What.SESSIONS, "guest")
         body = {"token": surface.tokens.sign(session), "expires_at": expires_at}
@@ -80,6 +86,14 @@ def _of_page(surfaces: Sequence[Surface], *, hosted: bool) -> Surface:
         collect.check_origin(request.host, origin, ())
         return surfaces[0]
     raise Forbidden(f"Pages of {origin} are of no shop that has guests: list it in its origins.")
+
+
+def _checked(origin: str) -> str:
+    """Return *origin* as a token may carry it, or raise :exc:`Forbidden`."""
+    try:
+        return msgspec.convert(origin, Origin)
+    except msgspec.ValidationError as error:
+        raise Forbidden("The Origin is none as a browser sends it.") from error
 
 
 def _check_cart(surface: Surface, asked: NewGuest) -> None:

@@ -55,6 +55,9 @@ def state(shop: Shop, body: bytes, page: Page, now: datetime) -> Inspected:
     with walk.step("JSON", "it has the form of a state"):
         posted = collect.parsed(body)
     session = None if posted is None else _session(walk, shop, posted.token, now)
+    if session is not None and session.origin and page.origin:
+        with walk.step("bound to", f"pages of {session.origin}, as this one"):
+            shop.tokens.check_origin(session, _of_address(page.origin))
     if posted is None or session is None:
         return walk.end(session)
     _look_at_members(walk, shop, posted)
@@ -172,6 +175,7 @@ def _said_by(session: Session) -> Iterator[Step]:
     yield passed("customer", _customer(session))
     yield passed("ref", "there is a credential that reads the cart" if session.ref else "none")
     yield _region(session.region)
+    yield passed("bound to", session.origin or "no origin: any page that may post can use it")
     if session.cart is None:
         yield passed("snapshot", "the token carries no cart")
     else:

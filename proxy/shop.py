@@ -20,7 +20,7 @@ from proxy.errors import Unauthorized, Unprocessable
 from proxy.facts import CartDeleted, CartPushed, Customer, ErasureAsked, Fact, OrderPlaced
 from proxy.regions import is_region
 from proxy.tallies import What
-from proxy.tokens import CartId, Ref, Region, Session, Tokens
+from proxy.tokens import CartId, Origin, Ref, Region, Session, Tokens
 from proxy.wire import Strict
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ class NewSession(Strict, frozen=True, kw_only=True):
     cart: Cart | None = None
     ref: Ref | None = None
     region: Region | None = None
+    origin: Origin | None = None
 
 
 class NewOrder(Strict, frozen=True, kw_only=True):
@@ -154,6 +155,7 @@ def _token(surface: Surface, asked: NewSession) -> str:
         cart=asked.cart,
         ref=asked.ref,
         region=asked.region,
+        origin=asked.origin,
     )
     token = surface.tokens.sign(session)
     if len(token) > MAX_TOKEN:

@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from proxy import regions
 from proxy.carts.cart import Cart
-from proxy.errors import Unauthorized
+from proxy.errors import Forbidden, Unauthorized
 from proxy.facts import Customer
 from proxy.wire import Strict
 
@@ -37,6 +37,9 @@ Ref = Annotated[str, Meta(max_length=4_000, pattern=r"^[!-~]*\Z")]
 
 Region = Annotated[str, Meta(pattern=regions.FORM)]
 
+# As a browser sends it: without a path, and without a port that the scheme has anyway.
+Origin = Annotated[str, Meta(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?\Z")]
+
 # The shop's server signs with its own clock, which may run ahead of ours by this much.
 _CLOCK_SKEW = timedelta(minutes=2)
 
@@ -46,7 +49,8 @@ class Session(Strict, frozen=True, kw_only=True):
 
     ``cart`` is a snapshot for the cart source ``signed``; ``ref`` is the credential that reads
     the cart, for sources that need the shopper's own. ``region`` is where the shopper is, by ISO
-    3166. A ``guest``'s is vouched for by nobody.
+    3166, and ``origin`` that of the only pages which may post under it. A ``guest``'s is vouched
+    for by nobody.
     """
 
     shop: str
@@ -55,6 +59,7 @@ class Session(Strict, frozen=True, kw_only=True):
     cart: Cart | None = None
     ref: Ref | None = None
     region: Region | None = None
+    origin: Origin | None = None
     guest: bool = False
 
 
@@ -105,6 +110,16 @@ class Tokens:
                 f"The token is of the shop {shop!r:.70}; here CHECKOUT_PROXY_SHOP is "
                 f"{self._shop!r}.",
                 code="token-of-another-shop",
+            )
+
+    @staticmethod
+    def check_origin(session: Session, origin: str | None) -> None:
+        """Raise :exc:`Forbidden` where *session* is bound to pages of another origin."""
+        if session.origin is not None and session.origin != origin:
+            raise Forbidden(
+                f"The session is for pages of {session.origin}, and this one is of "
+                f"{origin or 'none':.100}.",
+                code="token-of-another-origin",
             )
 
     def key_of(self, token: str) -> tuple[int, int]:

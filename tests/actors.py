@@ -101,15 +101,20 @@ class Shop:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of the shop: it posts to the proxy at *url* with the token it was given."""
+    """A page of the shop: it posts to the proxy at *url* with the token it was given.
+
+    It is one of the proxy's own host, unless it is of *origin*.
+    """
 
     url: str
     token: str
+    origin: str | None = None
 
     def post(self, **state: Any) -> requests.Response:
         """Post a state and return the answer, whatever it is."""
         body = {"id": uuid4().hex, "token": self.token, **state}
-        return requests.post(self.url + "/co/state", json=body, timeout=15)
+        headers = {} if self.origin is None else {"Origin": self.origin}
+        return requests.post(self.url + "/co/state", json=body, headers=headers, timeout=15)
 
     def say(self, **state: Any) -> None:
         """Post a state that is taken."""

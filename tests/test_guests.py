@@ -131,7 +131,7 @@ def test_a_guests_cart_is_the_shops_or_nothing(tmp_path: Path) -> None:
             web = Web(url=proxy.url, store=None, marks={})  # type: ignore[arg-type]
             for cart_id in (CART_ID, unknown):
                 token = json.loads(ask(web, {"cart_id": cart_id}).body)["token"]
-                Page(proxy.url, token).say(email="jane@shop-demo.io")
+                Page(proxy.url, token, ORIGIN).say(email="jane@shop-demo.io")
 
             ledger = Ledger(store, klaviyo)
             ledger.wait(CART_ID, Status.DELIVERED)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from proxy import checkouts, shops, story, work
+from proxy import checkouts, outcomes, shops, story, work
 from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.cli import main
 from proxy.errors import Misconfigured

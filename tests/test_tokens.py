@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha1, sha256
@@ -17,6 +17,7 @@ from proxy.carts.cart import Cart, LineItem
 from proxy.errors import Unauthorized
 from proxy.facts import Customer
 from proxy.tokens import SALT, Session, Tokens
+from tests.web import ORIGIN, Answer, Web, served
 
 DAY = timedelta(days=1)
 TOKENS = Tokens(["a-key"], shop="shop", max_age=DAY)
@@ -34,8 +35,18 @@ SESSION = Session(
     ref="a-credential",
 )
 TOKEN = TOKENS.sign(SESSION)
+OTHER = "https://checkout.shop.example"
 
 Sign = Callable[[datetime], str]
+
+
+@pytest.fixture(scope="module")
+def two_fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """Serve pages of two origins, and guests among them."""
+    medusa = {"CARTS": "medusa", "CARTS_URL": "https://medusa.example", "CARTS_KEY": "pk_1"}
+    folder = tmp_path_factory.mktemp("fronts")
+    with served(folder, ORIGINS=f"{ORIGIN},{OTHER}", GUESTS="on", **medusa) as web:
+        yield web
 
 
 def test_what_is_signed_is_read() -> None:
@@ -424,3 +435,62 @@ def _now() -> datetime:
 
 def _time(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+# -- bound to an origin ------------------------------------------------------------------
+
+
+def _post(web: Web, token: str, origin: str | None, query: str = "") -> Answer:
+    body = json.dumps({"token": token, "email": "jane@shop-demo.io"})
+    said: dict[str, str | None] = {"Content_Type": "text/plain", "Origin": origin}
+    return web.ask("POST", f"/co/state{query}", body, **said)
+
+
+# With a query it does not go the fast way.
+@pytest.mark.parametrize("query", ["", "?by=flask"])
+@pytest.mark.parametrize("origin", [OTHER, None])
+def test_a_session_of_one_origin_serves_no_page_of_another(
+    two_fronts: Web, query: str, origin: str | None
+) -> None:
+    web = two_fronts.from_now_on()
+    bound = web.call("POST", "/v1/sessions", {"cart_id": "c-1", "origin": ORIGIN}).json()["token"]
+
+    refused, taken = _post(web, bound, origin, query), _post(web, bound, ORIGIN, query)
+
+    assert (refused.status, refused.code) == (403, "token-of-another-origin")
+    assert (taken.status, len(web.facts())) == (202, 1)
+
+
+def test_a_session_of_no_origin_serves_any_page_that_may_post(two_fronts: Web) -> None:
+    free = two_fronts.call("POST", "/v1/sessions", {"cart_id": "c-1"}).json()["token"]
+
+    assert [_post(two_fronts, free, origin).status for origin in (ORIGIN, OTHER)] == [202, 202]
+
+
+@pytest.mark.parametrize("origin", ["shop.example", "https://shop.example/", "HTTPS://A", "null"])
+def test_a_session_of_what_is_no_origin_is_refused(two_fronts: Web, origin: str) -> None:
+    answer = two_fronts.call("POST", "/v1/sessions", {"cart_id": "c-1", "origin": origin})
+
+    assert (answer.status, answer.pointer) == (422, "/origin")
+
+
+def test_a_guest_s_session_is_bound_to_the_page_that_asked_for_it(two_fronts: Web) -> None:
+    body = json.dumps({"cart_id": "cart_01HXV7T7W8Y6W3J6W5J6Z8Q0AB"})
+    asked: dict[str, str | None] = {"Content_Type": "text/plain", "Origin": OTHER}
+    guest = two_fronts.ask("POST", "/co/session", body, **asked).json()["token"]
+
+    refused, taken = _post(two_fronts, guest, ORIGIN), _post(two_fronts, guest, OTHER)
+
+    assert (refused.status, refused.code, taken.status) == (403, "token-of-another-origin", 202)
+
+
+def test_a_token_from_before_there_were_regions_and_origins_is_read() -> None:
+    token = _signed(b'{"shop":"shop","cart_id":"c-1"}', at=int(_now().timestamp()))
+
+    assert TOKENS.read(token, _now()) == Session(shop="shop", cart_id="c-1")
+
+
+def test_what_carries_neither_is_signed_as_before() -> None:
+    said = base64_encode(b'{"shop":"shop","cart_id":"c-1"}').decode()
+
+    assert TOKENS.sign(Session(shop="shop", cart_id="c-1")).startswith(f"{said}.")

@@ -57,6 +57,7 @@ _REFUSALS = {
     "token-from-the-future": "Tokens signed in the future",
     "token-malformed": "Tokens that are none",
     "token-of-another-shop": "Tokens of another shop",
+    "token-of-another-origin": "Tokens of pages of another origin",
     "unauthorized": "Calls of /v1 without the shop's key",
     "origin-not-allowed": "Pages of origins that are not listed",
     "invalid": "Bodies that say what cannot be",

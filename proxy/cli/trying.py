@@ -29,15 +29,21 @@ if TYPE_CHECKING:
 @click.option("--last-name")
 @click.option("--ref", help="The credential that reads the cart. The shopper can see it.")
 @click.option("--region", help="Where the shopper is, by ISO 3166: DE, US-CA.")
+@click.option("--origin", help="Of the only pages that may post under it: https://…")
 def token(
-    cart_id: str, name: str | None, ref: str | None, region: str | None, **customer: str | None
+    cart_id: str,
+    name: str | None,
+    ref: str | None,
+    region: str | None,
+    origin: str | None,
+    **customer: str | None,
 ) -> None:
     """Print a session token for CART_ID, for trying things out."""
     settings = chosen.shop(name, need=("token_keys",))
     tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
     known = {name: value for name, value in customer.items() if value}
     said = {"shop": settings.shop, "cart_id": cart_id, "customer": known or None, "ref": ref}
-    said |= {"region": region}
+    said |= {"region": region, "origin": origin}
     if region is not None and not is_region(region):
         raise click.UsageError(f"{region} is no region of ISO 3166, such as DE or US-CA.")
     try:
