@@ -22,6 +22,7 @@ from proxy.questions import Desk
 from proxy.standing import Standing
 from proxy.store import Inboxes
 from proxy.store.book import Book, Change, CheckoutKey, checkout_key
+from proxy.sweep import Sweep
 from proxy.tallies import Count, What
 from proxy.watch import Watch
 
@@ -74,6 +75,7 @@ class Sender:
         self._cart_lanes: Lanes[_Result] = Lanes(_CART_LANES, self._results)
         self._outbox = Outbox(Poster(klaviyo, account.property_names), self._results)
         self._desk = Desk(account, source, book, now)
+        self._sweep = Sweep(account, inboxes, book)
         self._in_hand: set[CheckoutKey] = set()
         self._enriching = 0
         self._unwritten: list[Change] = []
@@ -119,6 +121,7 @@ class Sender:
         self._send()
         self._prune()
         self._desk.look(self._standing)
+        self._sweep.look(self._now())
         unread = self._unread_since is not None
         self._watch.look(self._now(), self._standing, unread=unread)
 
@@ -155,6 +158,7 @@ class Sender:
                 self._book.take_in(received, self._account.rules)
                 self._marks = self._book.marks()
                 self._desk.hear(received)
+                self._sweep.hear(received)
             if len(received) < _BATCH:
                 return now
         return min(now, received[-1].received_at)

@@ -33,6 +33,7 @@ class Account:
     shop: str
     rules: Rules
     late: timedelta
+    keep: timedelta = timedelta(days=30)
     metric: str
     property_names: PropertyNames
     crowd: Crowd = crowds.ANY

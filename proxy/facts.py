@@ -151,6 +151,13 @@ class ErasureAsked(Fact):
     address_hash: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneAsked(Fact):
+    """What was before ``before`` is to be removed, and not kept for as long as usual."""
+
+    before: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class QuestionAsked(Fact):
     """An operator asks what would be sent, and nothing is: the answer comes into the book.
@@ -181,6 +188,7 @@ _KINDS: dict[str, type[Fact]] = {
     "cancel": CancelAsked,
     "erasure": ErasureAsked,
     "release": ReleaseAsked,
+    "prune": PruneAsked,
     "question": QuestionAsked,
     "counted": Counted,
 }

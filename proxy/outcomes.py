@@ -12,8 +12,10 @@ from msgspec.structs import replace
 from proxy.checkouts import (
     Checkout,
     Decided,
+    Rules,
     Status,
     Trouble,
+    consent_judgement,
     erased_if_closed,
     untroubled,
     when_due,
@@ -102,6 +104,16 @@ def waiting(checkout: Checkout, reason: str) -> Checkout:
     if checkout.status is not Status.PENDING:
         return checkout
     return replace(checkout, due_at=None, reason=reason)
+
+
+def given_up_waiting(checkout: Checkout, now: datetime, rules: Rules) -> Checkout:
+    """Return *checkout* cancelled, where it waits for somebody who said nothing for an epoch."""
+    is_waiting = checkout.status is Status.PENDING and checkout.due_at is None
+    if not is_waiting or now - checkout.acted_at <= rules.epoch:
+        return checkout
+    needs_consent = consent_judgement(checkout.latest, rules).reason
+    who = "nobody consented" if needs_consent else "nobody was named"
+    return cancelled(checkout, f"{who} within {rules.epoch / timedelta(hours=1):g} h")
 
 
 def held(checkout: Checkout) -> Checkout:

@@ -135,6 +135,7 @@ def account(settings: Settings) -> Account:
             person_keys=tuple(map(identity.address_key, _secrets(settings))),
         ),
         late=settings.late,
+        keep=settings.keep,
         metric=settings.metric,
         property_names=PropertyNames(settings.property_names),
         crowd=settings.most_checkouts,

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from proxy.cli import erasing, looking, mending, running, setup, trying
+from proxy.cli import erasing, looking, mending, pruning, running, setup, trying
 from proxy.errors import Misconfigured, Refused, StoreAway
 
 
@@ -30,7 +30,7 @@ _COMMANDS = [
     *[setup.settings, setup.tag, setup.doctor],
     *[trying.token, trying.cart, trying.qa, trying.preview],
     *[looking.status, looking.trace, looking.dead],
-    *[mending.replay, mending.hurry, mending.cancel, erasing.erase],
+    *[mending.replay, mending.hurry, mending.cancel, erasing.erase, pruning.prune],
 ]
 
 

@@ -133,6 +133,11 @@ class Settings:
     epoch: timedelta = _setting(
         values.period, "after how many seconds without activity a checkout begins anew", "86400"
     )
+    keep: timedelta = _setting(
+        values.keep,
+        "for how many days it is kept what became of a checkout (docs/privacy.md), one at least",
+        "30d",
+    )
     late: timedelta = _setting(
         values.seconds, "from how many seconds on an event is sent without starting a flow", "43200"
     )

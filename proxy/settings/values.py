@@ -251,6 +251,14 @@ def header_name(text: str) -> str:
     return text
 
 
+def keep(text: str) -> timedelta:
+    """Return for how long something is kept, or raise :exc:`ValueError`."""
+    days = re.fullmatch(r"(\d{1,4})d", text)
+    if days is None or not int(days[1]):
+        raise ValueError("is a number of days, such as 30d, and one at least")
+    return timedelta(days=int(days[1]))
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in words:

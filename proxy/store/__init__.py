@@ -61,6 +61,12 @@ class Inboxes(Protocol):
     def prune_orphans(self, marks: dict[str, int]) -> None:
         """Remove what was taken in, where no web worker does so."""
 
+    def tidy(self) -> None:
+        """Remove what was taken in, where it would lie for long otherwise."""
+
+    def forget_salvaged(self) -> None:
+        """Remove damaged inboxes of which all that is whole was taken in."""
+
     def close(self) -> None:
         """Close what is open."""
 

@@ -1,10 +1,13 @@
 """Book: what the sender has taken in and decided, written by it alone, read by anybody."""
 
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, timedelta
+from functools import partial
 from itertools import chain, starmap
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
@@ -20,8 +23,9 @@ from proxy.checkouts import (
     brought_back,
 )
 from proxy.crowds import Crowd
+from proxy.outcomes import given_up_waiting
 from proxy.standing import Standing
-from proxy.store import crowding, rows, schema
+from proxy.store import crowding, log, retention, rows, schema
 from proxy.store.folding import Folding
 from proxy.store.reader import Attempt, Reader
 from proxy.store.received import Received
@@ -66,6 +70,10 @@ class Question(NamedTuple):
 QUESTIONS_KEPT = timedelta(hours=1)
 
 
+# Those from which something is erased, or removed.
+_TOUCHED = ("attempts", "carts", "checkouts", "facts", "inbox", "questions", "sent")
+
+
 class Book(Reader):
     """The same to be written.
 
@@ -93,6 +101,8 @@ class Book(Reader):
             for item in received:
                 folding.take(item)
             folding.write()
+            for shop, before in folding.to_prune.items():
+                _put_account(connection, {"shop": shop, "prune_before": before})
         self._forget(folding.carts)
         decisions.tell(folding.steps)
 
@@ -171,6 +181,49 @@ class Book(Reader):
     def _forget(self, carts: Iterable[CartKey]) -> None:
         for key in carts:
             self._known.pop(key, None)
+
+    # -- what is not to be kept --
+
+    def give_up_waiting(self, shop: str, now: datetime, rules: Rules) -> int:
+        """Close some of those who said nothing more for an epoch; return how many."""
+        with self._engine.connect() as connection:
+            keys = retention.waiting(connection, shop, now - rules.epoch)
+            loaded = rows.loaded(connection, {(shop, cart_id) for cart_id, _ in keys})
+        apply = partial(given_up_waiting, now=now, rules=rules)
+        changes = [Change(checkout=each, apply=apply) for each in _picked(loaded, keys)]
+        if changes:
+            self.change(shop, changes, now)
+        return len(changes)
+
+    def prune(self, shop: str, before: datetime, now: datetime) -> bool:
+        """Remove some of what was *before*, or before what was asked; return if more may be."""
+        asked = self.prune_before(shop)
+        before = max(before, min(asked or before, now))
+        with self._engine.begin() as connection:
+            gone = retention.prune(connection, shop, before)
+            if not gone and asked is not None:
+                _put_account(connection, {"shop": shop, "prune_before": None})
+        bite = self._oldest_bite(shop, before)
+        if bite is not None:
+            with self._engine.begin() as connection:
+                gone += connection.execute(delete(schema.tallies).where(bite)).rowcount
+        return gone > 0
+
+    def empty_log(self) -> bool:
+        """Empty the write-ahead log, where there is one of ours; return whether it is empty."""
+        if self._engine.dialect.name != "sqlite":
+            return True
+        with closing(self._engine.raw_connection()) as connection:
+            return log.emptied(cast(sqlite3.Connection, connection.driver_connection))
+
+    def vacuum(self) -> None:
+        """Let PostgreSQL clear away dead rows of what was erased, which it does late by itself."""
+        if self._engine.dialect.name != "postgresql":
+            return
+        with self._engine.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            # A table that is in use waits for PostgreSQL's own round.
+            alone.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {', '.join(_TOUCHED)}")
 
     def set_standing(self, shop: str, standing: Standing) -> None:
         """Write down whether *shop*'s account may be sent to."""

@@ -23,7 +23,15 @@ from proxy.checkouts import (
     found_at,
     ordered_at,
 )
-from proxy.facts import CartDeleted, CartPushed, ErasureAsked, Fact, OrderPlaced, StatePosted
+from proxy.facts import (
+    CartDeleted,
+    CartPushed,
+    ErasureAsked,
+    Fact,
+    OrderPlaced,
+    PruneAsked,
+    StatePosted,
+)
 from proxy.store import erasing, rows, schema
 from proxy.store.erasing import Erasing
 from proxy.store.received import Received
@@ -58,6 +66,9 @@ class Folding:
         self._erased: dict[CartKey, datetime] = {}
         self._lie_elsewhere: list[Received] = []
 
+        self.to_prune: dict[str, datetime] = {}
+        """Before when all is to be removed, by shop, where somebody asked for that."""
+
     @property
     def carts(self) -> set[CartKey]:
         """The carts of which something is going to be written."""
@@ -72,6 +83,9 @@ class Folding:
         if item.kind == "question":
             # It changes nothing, and what it says of a person is not to stay among the facts.
             self._questions.append(item)
+            return
+        if item.kind == "prune":
+            self._note_wish_to_prune(item)
             return
         known = (item.shop, item.cart_id, item.id)
         if known in self._seen:
@@ -138,6 +152,11 @@ class Folding:
             step = known.get(checkout.epoch), checkout
             self.steps.append(step)
             tally.add(item.received_at, tallies.of_step(*step))
+
+    def _note_wish_to_prune(self, item: Received) -> None:
+        fact = self._read[id(item)]
+        if isinstance(fact, PruneAsked):
+            self.to_prune[item.shop] = fact.before
 
     def _add_counts(self, item: Received) -> None:
         try:

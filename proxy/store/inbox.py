@@ -16,7 +16,7 @@ from uuid import uuid4
 from proxy import facts
 from proxy.errors import Unavailable
 from proxy.facts import Fact
-from proxy.store import received, salvage
+from proxy.store import log, received, salvage
 from proxy.store.group_commit import PATIENCE, GroupCommit
 from proxy.store.received import Received
 
@@ -42,6 +42,7 @@ class Inbox:
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._closed = threading.Event()
+        self._log_has_deleted = True  # by who had the file before
         self._group = GroupCommit[_Row | _Step](self._write)
 
     @classmethod
@@ -87,7 +88,10 @@ class Inbox:
 
         def delete(connection: sqlite3.Connection) -> None:
             through = marks.get(identity(connection) or "", 0)
-            connection.execute(_DELETE, (through,))
+            deleted = connection.execute(_DELETE, (through,)).rowcount
+            # What is deleted lies in the log, and in the file until the log is moved there.
+            if deleted or self._log_has_deleted:
+                self._log_has_deleted = not log.emptied(connection)
 
         self._group.commit(delete)
 
@@ -212,9 +216,9 @@ class _LogCutShort(sqlite3.DatabaseError):
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
-def _check_log(connection: sqlite3.Connection, log: Path) -> None:
+def _check_log(connection: sqlite3.Connection, path: Path) -> None:
     _, end, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    if salvage.is_cut_short(log, end):
+    if salvage.is_cut_short(path, end):
         raise _LogCutShort("the log goes on behind a damaged page")
 
 

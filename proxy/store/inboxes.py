@@ -58,6 +58,19 @@ class Inboxes:
             else:
                 logger.error(_SALVAGED, path.name.split(".corrupt-")[0], count, _retired(path))
 
+    def tidy(self) -> None:
+        """Do nothing: who writes a file removes from it what was taken in."""
+
+    def forget_salvaged(self) -> None:
+        """Remove the damaged inboxes of which all that is whole was taken in.
+
+        Nobody can tell whom the rest of them is about.
+        """
+        for path in self._folder.glob("inbox-*.db.salvaged-*"):
+            path.unlink(missing_ok=True)
+            if not path.name.endswith("-wal"):
+                logger.warning("%s is removed: somebody was erased, who may be in it", path)
+
     def close(self) -> None:
         """Close all files."""
         for connection in self._connections.values():

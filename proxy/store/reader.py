@@ -14,7 +14,7 @@ from proxy.claims import Compared
 from proxy.money import Amount
 from proxy.standing import Standing
 from proxy.steps import Answer, decode
-from proxy.store import rows, schema
+from proxy.store import retention, rows, schema
 from proxy.tallies import EVER, Counted, What
 
 
@@ -260,6 +260,23 @@ class Reader:
         with self._engine.connect() as connection:
             answer = connection.execute(query).scalar()
         return None if answer is None else decode(answer)
+
+    def prune_before(self, shop: str) -> datetime | None:
+        """Return before when all is to be removed, where that was asked and is not done yet."""
+        query = select(schema.accounts.c.prune_before).where(schema.accounts.c.shop == shop)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def old(self, shop: str, before: datetime) -> int:
+        """Return how many rows there are that were *before* and are to be removed."""
+        with self._engine.connect() as connection:
+            return retention.left(connection, shop, before)
+
+    def was_erased(self, shop: str) -> bool:
+        """Tell whether it is remembered that somebody was erased."""
+        query = select(schema.erasures.c.mark).where(schema.erasures.c.shop == shop).limit(1)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar() is not None
 
     # -- what the watch looks at, and what it says --
 

@@ -108,6 +108,14 @@ class Streams:
             days.drop_finished(connection)
             connection.execute(_FORGET, {"shop": self._shop})
 
+    def tidy(self) -> None:
+        """Remove what was taken in: until its day is dropped it would lie there."""
+        with self._database.reached():
+            self._connected().execute(_REMOVE, {"shop": self._shop})
+
+    def forget_salvaged(self) -> None:
+        """Do nothing: what was damaged lies on the machines of web halves."""
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
@@ -131,6 +139,12 @@ CROSS JOIN LATERAL (
     ORDER BY seq LIMIT %(limit)s
 ) AS fact
 ORDER BY fact.inbox, seq
+"""
+_REMOVE = """
+DELETE FROM inbox USING marks
+WHERE marks.inbox = inbox.inbox AND inbox.seq <= marks.seq
+    AND inbox.shop IN (SELECT shop FROM streams WHERE streams.inbox = marks.inbox)
+    AND (%(shop)s::text IS NULL OR inbox.shop = %(shop)s::text)
 """
 # A stream that moves on at this very moment is left as it is: the row is looked at again under its
 # lock. One that moves on later begins where it was, and nothing below is left to be read.
