@@ -11,7 +11,7 @@ from pathlib import Path
 from flask import Flask, request
 from flask_cors import CORS
 
-from proxy import clients, collect, guest, health, identity, problems, shop, shops
+from proxy import clients, collect, guest, health, identity, openapi, problems, shop, shops
 from proxy.admin import pages
 from proxy.admin import surface as admin
 from proxy.admin.signin import SignIn
@@ -158,6 +158,7 @@ def _register(app: Flask, served: Sequence[_Shop]) -> collect.Surface:
         app.register_blueprint(pages.blueprint(_operators(served)))
     if guests := [each.guests for each in served if each.settings.guests == "on"]:
         app.register_blueprint(guest.blueprint(guests, prefix, hosted=len(served) == 1))
+    app.register_blueprint(openapi.blueprint(prefix, guests=bool(guests)))
     return page
 
 
