@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 ROUNDS ?= 3
 SECONDS ?= 8
 
-.PHONY: demo test test-slow bench reach snippet check wheel lowest lock clean help
+.PHONY: demo test test-slow bench reach snippet check audit wheel sbom release lowest lock clean help
 
 demo: .venv/run  ## the whole product, with a demo shop and a stand-in Klaviyo
 	@$(BIN)/checkout-proxy demo --port $(PORT)
@@ -36,12 +36,24 @@ check: .venv/dev  ## lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: .venv/dev  ## ask whether a weakness is known of what is locked
+	$(BIN)/python .ci/audit.py
+
 wheel: .venv/dev  ## build the wheel and try it alone, in an environment of its own
 	rm -rf build/wheel dist
 	$(BIN)/uv build --quiet --wheel --out-dir dist
 	$(PYTHON) -m venv build/wheel
 	build/wheel/bin/pip install --quiet dist/*.whl
 	cd build && wheel/bin/python ../.ci/try_wheel.py
+
+sbom: wheel  ## write down what the wheel is delivered with, beside it (CycloneDX)
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/checkout-proxy.cdx.json build/wheel/bin/python
+	build/wheel/bin/python .ci/check_sbom.py dist/checkout-proxy.cdx.json
+
+release: audit sbom  ## all that a release consists of, in dist/, with its checksums
+	$(BIN)/uv build --quiet --sdist --out-dir dist
+	cd dist && sha256sum *.whl *.tar.gz *.cdx.json > SHA256SUMS
 
 lowest: wheel  ## try the wheel with the oldest dependencies that it admits
 	$(PYTHON) -m venv --clear build/lowest
