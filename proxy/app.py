@@ -57,15 +57,16 @@ def create_app(served: Sequence[Settings] | None = None) -> Flask:
 
 
 def _inboxes(served: Sequence[Settings]) -> list[tuple[Settings, Inbox]]:
-    """Return an inbox for each shop; those who share the place of a database share one."""
-    opened: dict[Path, Inbox] = {}
+    """Return an inbox for each shop; those who share a database's place and keys share one."""
+    opened: dict[tuple[Path, tuple[str, ...]], Inbox] = {}
     found = []
     for settings in served:
         store = shops.store(settings)
-        if store.folder not in opened:
-            opened[store.folder] = store.web_inbox()
-            atexit.register(opened[store.folder].close)
-        found.append((settings, opened[store.folder]))
+        key = store.folder, settings.store_keys or ()
+        if key not in opened:
+            opened[key] = store.web_inbox()
+            atexit.register(opened[key].close)
+        found.append((settings, opened[key]))
     return found
 
 

@@ -35,6 +35,8 @@ _BATCH = 500
 # A long backlog must hold up neither what is due nor the end.
 _MAX_BATCHES = 10
 _PRUNE_SECONDS = 60.0
+_RESEAL_SECONDS = 1.0
+_RESEALED_AT_ONCE = 500
 _FINISH_SECONDS = 5.0
 _UNREAD_AT_MOST = timedelta(minutes=1)
 
@@ -81,6 +83,8 @@ class Sender:
         self._unwritten: list[Change] = []
         self._took: list[Count] = []
         self._marks = book.marks()
+        self._resealing = book.resealing(account.shop)
+        self._resealed_at = -_RESEAL_SECONDS
         self._standing = self._written = book.standing(account.shop)
         self._pruned_at = self._stirred_at = time.monotonic()
         self._unread_since: datetime | None = None
@@ -120,6 +124,7 @@ class Sender:
         self._hear(self._tick())
         self._send()
         self._prune()
+        self._reseal()
         self._desk.look(self._standing)
         self._sweep.look(self._now())
         unread = self._unread_since is not None
@@ -180,6 +185,12 @@ class Sender:
         if time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
             self._pruned_at = time.monotonic()
             self._inboxes.prune_orphans(self._marks)
+
+    def _reseal(self) -> None:
+        """Bring a part of the book under the newest key, until all of it is."""
+        if not self._resealing.is_done and time.monotonic() - self._resealed_at > _RESEAL_SECONDS:
+            self._resealed_at = time.monotonic()
+            self._resealing.go_on(_RESEALED_AT_ONCE)
 
     # -- from due to ready --
 

@@ -22,6 +22,10 @@ class StoreAway(CheckoutProxyError):
     """The database cannot be reached just now; the message says where, without a password."""
 
 
+class StoreSealed(StoreAway):
+    """What is kept cannot be opened: it is sealed under a key that is not there."""
+
+
 # -- the page, or the shop's server ------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from proxy.config import File, Section
 from proxy.errors import Misconfigured
 from proxy.settings import Settings, names, reading, variable
 from proxy.store import Store
+from proxy.store.seal import Seal
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ def in_words(served: Sequence[Settings]) -> str:
 
 def store(settings: Settings) -> Store:
     """Return the store of a shop."""
-    return Store.of(settings.shop, settings.store, settings.spool)
+    seal = Seal(settings.store_keys or ())
+    return Store.of(settings.shop, settings.store, settings.spool, seal)
 
 
 def prepare(served: Sequence[Settings]) -> None:

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from proxy import deliverability, identity, shops
 from proxy.audit import Audit
@@ -18,10 +18,11 @@ from proxy.carts.sql import Queries, SqlCarts
 from proxy.checkouts import ConsentMode, Rules
 from proxy.delivery import Sender
 from proxy.enrich import Account
-from proxy.errors import AccountLost, StoreAway
+from proxy.errors import AccountLost, StoreAway, StoreSealed
 from proxy.klaviyo import Klaviyo
 from proxy.payload import PropertyNames
 from proxy.settings import Settings
+from proxy.standing import Standing
 from proxy.stopping import SENDER_STOP_SECONDS, end_by_force, on_signals
 from proxy.store import Store
 from proxy.store.book import Book
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _RESTART_SECONDS = 1.0
+_SEALED_SECONDS = 15.0
 
 
 def work(served: Sequence[Settings], stop: threading.Event) -> None:
@@ -64,11 +66,16 @@ def _work(settings: Settings, stop: threading.Event) -> None:
     """Send until *stop* is set. Where another sender is at work, wait until it is gone."""
     store = shops.store(settings)
     was_away = False
+    said = ""
     while not stop.is_set():
         try:
             with store.account(settings.shop, stop, was_away=was_away) as book:
                 if book is not None:
                     _send(settings, store, book, stop)
+        except StoreSealed as error:
+            if said != (said := str(error)):  # once, and not four times a minute
+                logger.error("%s: %s; nothing is sent before it is there", settings.shop, error)
+            stop.wait(_SEALED_SECONDS)
         except (AccountLost, StoreAway) as error:
             logger.error("%s; nothing is sent before the account is had again", error)
             was_away = True
@@ -114,9 +121,21 @@ def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -
             settings.shop,
             settings.klaviyo_url,
         )
-        with closing(sender):
+        with closing(sender), _noting_what_is_sealed(settings.shop, book):
             sender.run(stop)
         logger.info("the sender of %s has stopped", settings.shop)
+
+
+@contextmanager
+def _noting_what_is_sealed(shop: str, book: Book) -> Iterator[None]:
+    """Write down, for `status` and the pages, that what cannot be opened holds up all sending."""
+    try:
+        yield
+    except StoreSealed as error:
+        now = datetime.now(UTC)
+        until = now + timedelta(seconds=_SEALED_SECONDS)
+        book.set_standing(shop, Standing(paused_at=now, paused_until=until, reason=str(error)))
+        raise
 
 
 # -- from settings to values -------------------------------------------------------------

@@ -27,7 +27,7 @@ class _Commands(click.Group):
 # What is slow to import a command imports itself: no other waits for it, nor does a web worker.
 _COMMANDS = [
     *[running.serve, running.work, running.migrate, running.demo],
-    *[setup.settings, setup.tag, setup.doctor],
+    *[setup.settings, setup.key, setup.tag, setup.doctor],
     *[trying.token, trying.cart, trying.qa, trying.preview],
     *[looking.status, looking.trace, looking.dead],
     *[mending.replay, mending.hurry, mending.cancel, erasing.erase, pruning.prune],

@@ -1,6 +1,7 @@
 """Setup: the commands that help to set the proxy up, and examine whether it is."""
 
 import os
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import click
@@ -21,6 +22,15 @@ def settings() -> None:
         "\nIn the file, [shops.NAME] may have, instead of the variables (docs/many-shops.md):"
     )
     click.echo(click.wrap_text(", ".join(sorted(names().members)), 78, "    ", "    "))
+
+
+@click.command()
+def key() -> None:
+    """Make a key for CHECKOUT_PROXY_STORE_KEYS, which encrypts what the store keeps about people.
+
+    Put it behind those that are there, with a comma between: docs/encryption.md.
+    """
+    click.echo(urlsafe_b64encode(os.urandom(32)).decode())
 
 
 @click.command()

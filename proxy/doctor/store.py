@@ -4,12 +4,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
-from proxy.doctor import disk
+from proxy.doctor import book, disk
 from proxy.doctor.finding import Finding, Verdict, warning, well, wrong
 from proxy.doctor.setup import Setup
 from proxy.errors import Misconfigured, StoreAway
-from proxy.settings import variable
+from proxy.settings import Settings, variable
 from proxy.store import Store
+from proxy.store.seal import OFF, Seal, mark, missing
 
 
 def findings(setup: Setup) -> Iterator[Finding]:
@@ -24,6 +25,8 @@ def findings(setup: Setup) -> Iterator[Finding]:
     else:
         yield from _in_folder(store)
     yield from _damaged(store)
+    if not book.closed(setup):
+        yield _sealed(store, setup.settings)
 
 
 def _in_folder(store: Store) -> Iterator[Finding]:
@@ -61,6 +64,28 @@ def _damaged(store: Store) -> Iterator[Finding]:
         names = ", ".join(path.name for path in damaged)
         words = f"{len(damaged)} set aside as damaged: {names}"
         yield warning("damaged", words, "See the log for what was saved of each, then delete it.")
+
+
+def _sealed(store: Store, settings: Settings) -> Finding:
+    """Return under which keys lies what the book has about people, and which of them are lacking.
+
+    Keys go by their marks, which tell nothing of them.
+    """
+    with closing(store.book()) as opened:
+        found = opened.sealed_under(settings.shop)
+    keys = settings.store_keys or ()
+    if lacking := Seal(keys).lacks(found):
+        words = str(missing([each for each in lacking for _ in range(found[each])]))
+        remedy = f"Put that key back before the others of {variable('store_keys')}, and reload."
+        return wrong("encryption", words, remedy)
+    if not any(found.values()) and not keys:
+        return well("encryption", "nothing is encrypted, as nothing says it should be")
+    current = mark(keys[-1]) if keys and keys[-1] != OFF else ""
+    others = sum(many for each, many in found.items() if each != current)
+    if others:
+        words = f"{others} values in the book do not lie under the last key yet"
+        return warning("encryption", words, "The sender brings them there; keep the older keys.")
+    return well("encryption", f"all lies under the last key, {current or 'which is off'}")
 
 
 # -- PostgreSQL --------------------------------------------------------------------------

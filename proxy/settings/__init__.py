@@ -98,6 +98,12 @@ class Settings:
         "checkout-proxy-spool",
         shared=True,
     )
+    store_keys: tuple[str, ...] | None = _setting(
+        values.store_keys,
+        "the keys that encrypt what the store keeps about people, comma-separated, oldest first: "
+        "the last encrypts, all decrypt; without them nothing is encrypted (docs/encryption.md)",
+        secret=True,
+    )
     carts: str = _setting(
         values.one_of(*sources.OURS, *sources.OWN, *presets.names()),
         "the source of totals: carts your server pushes, snapshots signed into the token, the "

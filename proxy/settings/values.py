@@ -4,8 +4,10 @@ Each raises :exc:`ValueError`, whose words go on from the setting's name.
 """
 
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from datetime import date, timedelta
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -13,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from proxy import clients
 from proxy.checkouts import LONGEST_WAIT
 from proxy.regions import GROUPS, is_region
+from proxy.store.seal import OFF
 
 
 def seconds(text: str) -> timedelta:
@@ -185,6 +188,32 @@ def _check_postgresql(url: str) -> None:
         raise ValueError(
             "cannot be read as a URI of PostgreSQL's; in a password @ / : are %40 %2F %3A"
         ) from None
+
+
+def store_keys(text: str) -> tuple[str, ...]:
+    said = keys(text)
+    if find_spec("cryptography") is None:
+        raise ValueError("wants a package: pip install 'checkout-proxy[encryption]'")
+    for place, key in enumerate(said, start=1):
+        if key != OFF and not _is_store_key(key):
+            raise ValueError(
+                f"has a key, number {place}, that is none: `checkout-proxy key` makes one"
+            )
+    if OFF in said[:-1] or said == (OFF,):
+        raise ValueError(
+            f"has {OFF} elsewhere than at the end, behind keys that open what lies there"
+        )
+    return said
+
+
+def _is_store_key(key: str) -> bool:
+    try:
+        return len(urlsafe_b64decode(key)) == _STORE_KEY_BYTES
+    except ValueError:
+        return False
+
+
+_STORE_KEY_BYTES = 32
 
 
 def metric(text: str) -> str:

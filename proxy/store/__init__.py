@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.errors import StoreAway
 from proxy.facts import Fact
 from proxy.store.received import Received
+from proxy.store.seal import PLAIN, Seal
 from proxy.store.sqlite import SqliteStore, check_is_of_folders
 
 if TYPE_CHECKING:
@@ -75,18 +76,23 @@ class Store:
     """The store at *url*: ``sqlite:///`` and a shop's folder, or ``postgresql://`` and a database.
 
     With PostgreSQL the web half keeps facts in the folder *spool* while the database is away.
-    Everything is opened when it is asked for, so a web worker never writes the book.
+    What is about people is sealed with *seal*. Everything is opened when it is asked for, so a web
+    worker never writes the book.
     """
 
-    def __init__(self, url: str, spool: Path = Path("checkout-proxy-spool")) -> None:
-        self._engine = _engine(url, spool)
+    def __init__(
+        self, url: str, spool: Path = Path("checkout-proxy-spool"), seal: Seal = PLAIN
+    ) -> None:
+        self._engine = _engine(url, spool, seal)
         self.place = self._engine.place
         """What to call the store before people: it has no password in it."""
         self.folder = self._engine.folder
         """Where this machine's own files lie."""
 
     @classmethod
-    def of(cls, shop: str, url: str, spool: Path = Path("checkout-proxy-spool")) -> "Store":
+    def of(
+        cls, shop: str, url: str, spool: Path = Path("checkout-proxy-spool"), seal: Seal = PLAIN
+    ) -> "Store":
         """Return the store of *shop* at *url*, or raise :exc:`Misconfigured`.
 
         With SQLite that is a folder of its own, also where there is but one shop: nothing has to
@@ -95,7 +101,7 @@ class Store:
         if url.startswith(_SQLITE):
             check_is_of_folders(Path(url.removeprefix(_SQLITE)))
             url = f"{url.rstrip('/')}/{shop}"
-        return cls(url, spool)
+        return cls(url, spool, seal)
 
     def prepare(self) -> None:
         """Make the folder, or raise :exc:`Misconfigured` where nothing can be written in it."""
@@ -172,10 +178,10 @@ class Store:
         self._engine.migrate()
 
 
-def _engine(url: str, spool: Path) -> "SqliteStore | PostgresStore":
+def _engine(url: str, spool: Path, seal: Seal) -> "SqliteStore | PostgresStore":
     if url.startswith(_SQLITE):
-        return SqliteStore(Path(url.removeprefix(_SQLITE)))
+        return SqliteStore(Path(url.removeprefix(_SQLITE)), seal)
     # Only here: psycopg is an extra.
     from proxy.store.postgres import PostgresStore
 
-    return PostgresStore(url, spool)
+    return PostgresStore(url, spool, seal)

@@ -28,7 +28,8 @@ from proxy.standing import Standing
 from proxy.store import crowding, log, retention, rows, schema
 from proxy.store.folding import Folding
 from proxy.store.reader import Attempt, Reader
-from proxy.store.received import Received
+from proxy.store.received import Received, unsealed
+from proxy.store.resealing import Resealing
 from proxy.store.rows import CartKey, cart_key
 from proxy.tallies import EVER, Count, Sight, Tally, What
 
@@ -94,11 +95,15 @@ class Book(Reader):
             return {row.inbox: row.seq for row in found}
 
     def take_in(self, received: Sequence[Received], rules: Rules) -> None:
-        """Fold *received* into their checkouts, once each, and move the marks, in one commit."""
+        """Fold *received* into their checkouts, once each, and move the marks, in one commit.
+
+        Raise :exc:`StoreSealed`, and leave all as it is, where one is sealed under a lost key.
+        """
         self._forget((item.shop, item.cart_id) for item in received)
+        opened = unsealed(received, schema.seal_of(self._engine.dialect))
         with self._engine.begin() as connection:
-            folding = Folding(connection, received, rules)
-            for item in received:
+            folding = Folding(connection, opened, rules)
+            for item in opened:
                 folding.take(item)
             folding.write()
             for shop, before in folding.to_prune.items():
@@ -245,6 +250,10 @@ class Book(Reader):
                 seen = {"kind": "looked for", "received_at": now, "decision": words}
                 about = {"shop": shop, "cart_id": cart_id, "id": uuid4().hex}
                 connection.execute(insert(schema.facts), [about | seen])
+
+    def resealing(self, shop: str) -> Resealing:
+        """Return what brings all that the book says of *shop* under the newest key."""
+        return Resealing(self._engine, shop)
 
     # -- questions --
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, delete, select, type_coerce
+from sqlalchemy import Connection, delete, select, type_coerce
 
 from proxy import erasures, facts
 from proxy.checkouts import Checkout, Status, was_before
@@ -211,7 +211,7 @@ def _by_hash(connection: Connection, shop: str, hashes: Collection[str]) -> set[
 
 def _in_checkouts(connection: Connection, shop: str, sieve: Sieve) -> Iterator[CartKey]:
     table = schema.checkouts
-    columns = (type_coerce(table.c[name], LargeBinary) for name in _ABOUT_A_PERSON)
+    columns = (type_coerce(table.c[name], schema.Sealed) for name in _ABOUT_A_PERSON)
     query = select(table.c.cart_id, *columns).where(table.c.shop == shop, table.c.status.in_(_OPEN))
     for cart_id, *bodies in _each(connection, query):
         if any(body is not None and sieve.catches(body) for body in bodies):
@@ -242,9 +242,8 @@ def _fact_in(kind: str, body: bytes) -> Fact | None:
 
 def _in_carts(connection: Connection, shop: str, sieve: Sieve) -> Iterator[CartKey]:
     table = schema.carts
-    body = type_coerce(table.c.cart, LargeBinary)
-    some = rows.names_address(connection)
-    query = select(table.c.cart_id, body).where(table.c.shop == shop, some)
+    body = type_coerce(table.c.cart, schema.Sealed)
+    query = select(table.c.cart_id, body).where(table.c.shop == shop, table.c.has_email)
     for cart_id, cart in _each(connection, query):
         if sieve.catches(cart):
             yield shop, cart_id

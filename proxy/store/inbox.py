@@ -19,6 +19,7 @@ from proxy.facts import Fact
 from proxy.store import log, received, salvage
 from proxy.store.group_commit import PATIENCE, GroupCommit
 from proxy.store.received import Received
+from proxy.store.seal import PLAIN, Seal
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ class Inbox:
     file of one that is gone.
     """
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int, seal: Seal = PLAIN) -> None:
         self._path = path
         self._lock = lock
+        self._seal = seal
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._closed = threading.Event()
@@ -46,16 +48,16 @@ class Inbox:
         self._group = GroupCommit[_Row | _Step](self._write)
 
     @classmethod
-    def in_free_slot(cls, folder: Path) -> "Inbox":
-        """Return the first inbox of *folder* that no living process holds."""
+    def in_free_slot(cls, folder: Path, seal: Seal = PLAIN) -> "Inbox":
+        """Return the first inbox of *folder* that no living process holds, to seal with *seal*."""
         make_folder(folder)
         for slot in range(_MAX_SLOTS):
-            if inbox := cls.unless_held(folder / f"inbox-{slot}.db"):
+            if inbox := cls.unless_held(folder / f"inbox-{slot}.db", seal):
                 return inbox
         raise Unavailable(f"All {_MAX_SLOTS} inboxes of {folder} are taken.")
 
     @classmethod
-    def unless_held(cls, path: Path) -> "Inbox | None":
+    def unless_held(cls, path: Path, seal: Seal = PLAIN) -> "Inbox | None":
         """Return the inbox at *path*, or ``None`` while another process holds it."""
         lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -63,11 +65,12 @@ class Inbox:
         except BlockingIOError:
             os.close(lock)
             return None
-        return cls(path, lock)
+        return cls(path, lock, seal)
 
     def append(self, fact: Fact) -> None:
         """Return once *fact* is on disk, or raise :exc:`Unavailable`: it is not known to be."""
-        at, body = fact.received_at.strftime(_TIME), facts.encode(fact)
+        # Here and not where the batch is written: there all who wait would wait for each.
+        at, body = fact.received_at.strftime(_TIME), self._seal.sealed(facts.encode(fact))
         self._group.commit((fact.id, fact.shop, facts.kind(fact), fact.cart_id, at, body))
 
     def probe(self) -> None:

@@ -12,6 +12,7 @@ from proxy.errors import Unavailable
 from proxy.store import received, salvage
 from proxy.store.inbox import Inbox, identity, is_damage, reported
 from proxy.store.received import Received, in_order
+from proxy.store.seal import PLAIN, Seal
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,8 @@ logger = logging.getLogger(__name__)
 class Inboxes:
     """All inboxes of *folder*, as the sender reads them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seal: Seal = PLAIN) -> None:
+        self._seal = seal
         self._folder = folder
         self._connections: dict[tuple[Path, int], sqlite3.Connection] = {}
         self._unreadable: set[Path] = set()
@@ -52,7 +54,7 @@ class Inboxes:
         """Hand what can still be read of damaged inboxes to *take_in*, and say how much it was."""
         for path in self.set_aside():
             try:
-                count = _salvage(path, marks, take_in)
+                count = _salvage(path, marks, self._seal, take_in)
             except OSError as error:
                 self._note_unreadable(path, error)
             else:
@@ -120,7 +122,7 @@ def _have_set_aside(path: Path, why: Exception) -> None:
 
 
 def _salvage(
-    path: Path, marks: dict[str, int], take_in: Callable[[Sequence[Received]], object]
+    path: Path, marks: dict[str, int], seal: Seal, take_in: Callable[[Sequence[Received]], object]
 ) -> int:
     """Take in what is whole at *path*, and return how many facts that were.
 
@@ -129,7 +131,7 @@ def _salvage(
     """
     name = sha256(path.name.encode()).hexdigest()[:32]
     # By now younger ones may have come first.
-    rows = (received.from_row(name, row, delayed=True) for row in salvage.rows(path, marks))
+    rows = (received.from_row(name, row, delayed=True) for row in salvage.rows(path, marks, seal))
     count = 0
     while batch := list(islice(rows, _SALVAGED_AT_ONCE)):
         take_in(batch)

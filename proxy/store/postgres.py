@@ -13,6 +13,7 @@ from proxy.errors import AccountLost, CheckoutProxyError, StoreAway
 from proxy.store import days, migration
 from proxy.store.database import Connection, Database
 from proxy.store.remote_inbox import RemoteInbox
+from proxy.store.seal import PLAIN, Seal
 from proxy.store.spool import Spool
 from proxy.store.sqlite import prepare_folder
 from proxy.store.streams import Streams
@@ -28,7 +29,8 @@ _Lost = Callable[[], CheckoutProxyError]
 class PostgresStore:
     """The database at *url*; while it is away the web half keeps facts in the folder *spool*."""
 
-    def __init__(self, url: str, spool: Path) -> None:
+    def __init__(self, url: str, spool: Path, seal: Seal = PLAIN) -> None:
+        self._seal = seal
         self._database = Database(url)
         self.folder = spool
         self.place = self._database.place
@@ -40,11 +42,11 @@ class PostgresStore:
 
     def inbox(self) -> RemoteInbox:
         """Return streams of this process' own, which are unavailable while the database is."""
-        return RemoteInbox(self._database)
+        return RemoteInbox(self._database, self._seal)
 
     def web_inbox(self) -> Spool:
         """Return streams of this process' own, with a local inbox behind them."""
-        return Spool(self.inbox(), self.folder, self._database)
+        return Spool(self.inbox(), self.folder, self._database, self._seal)
 
     def inboxes(self, shop: str | None) -> Streams:
         """Return the streams of *shop*, or of all."""
@@ -52,7 +54,7 @@ class PostgresStore:
 
     def book(self) -> "Book":
         """Return the book, to read only: who writes it holds an account."""
-        engine = _engine(self._connected, self._away)
+        engine = self._made(self._connected, self._away)
         return _book(engine.execution_options(postgresql_readonly=True))
 
     @contextmanager
@@ -67,7 +69,7 @@ class PostgresStore:
                 return
             self.migrate()
             lost = partial(AccountLost, f"the account of {shop} is lost")
-            with closing(_book(_engine(_only(connection, lost), lost))) as book:
+            with closing(_book(self._made(_only(connection, lost), lost))) as book:
                 yield book
 
     def _is_locked(self, connection: Connection, shop: str) -> bool:
@@ -97,7 +99,7 @@ class PostgresStore:
     def migrate(self) -> None:
         """Bring the tables up to date, one at a time where several try, or raise StoreAway."""
         with closing(self._connected()) as plain:
-            with _engine(lambda: plain, self._away).begin() as connection:
+            with self._made(lambda: plain, self._away).begin() as connection:
                 # It is let go with the end of the transaction, in which all is done or nothing.
                 lock = "SELECT pg_advisory_xact_lock(%s)"
                 connection.exec_driver_sql(lock, (_number("migration"),))
@@ -107,6 +109,12 @@ class PostgresStore:
 
     def _connected(self) -> Connection:
         return self._database.connect(autocommit=False)
+
+    def _made(self, connect: Callable[[], Connection], lost: _Lost) -> "Engine":
+        # Only here: a web worker does without SQLAlchemy, and is up sooner and smaller for it.
+        from proxy.store.postgres_engine import engine
+
+        return engine(connect, lost, self._seal)
 
 
 # A number of 64 bits stands there in two halves (pg_locks, PostgreSQL's documentation).
@@ -128,13 +136,6 @@ def _only(connection: Connection, lost: _Lost) -> Callable[[], Connection]:
         raise lost()
 
     return connect
-
-
-def _engine(connect: Callable[[], Connection], lost: _Lost) -> "Engine":
-    # Only here: a web worker does without SQLAlchemy, and is up sooner and smaller for it.
-    from proxy.store.postgres_engine import engine
-
-    return engine(connect, lost)
 
 
 def _book(engine: "Engine") -> "Book":

@@ -9,14 +9,16 @@ from sqlalchemy.exc import DBAPIError
 
 from proxy.errors import CheckoutProxyError
 from proxy.store.database import Connection, words
+from proxy.store.schema import set_seal
+from proxy.store.seal import Seal
 
 Lost = Callable[[], CheckoutProxyError]
 
 
-def engine(connect: Callable[[], Connection], lost: Lost) -> Engine:
+def engine(connect: Callable[[], Connection], lost: Lost, seal: Seal) -> Engine:
     """Return an engine on what *connect* makes; whoever was using one that broke gets *lost*.
 
-    Its errors are without the DETAIL in which PostgreSQL quotes whole rows.
+    It seals with *seal*. Its errors are without the DETAIL in which PostgreSQL quotes whole rows.
     """
     made = create_engine(
         "postgresql+psycopg://",
@@ -27,6 +29,8 @@ def engine(connect: Callable[[], Connection], lost: Lost) -> Engine:
         pool_timeout=None,
         hide_parameters=True,  # an error would tell the log whose address it was about
     )
+
+    set_seal(made, seal)
 
     @event.listens_for(made, "handle_error")
     def tell(context: ExceptionContext) -> BaseException | None:

@@ -1,11 +1,24 @@
 """Reader: what the book says, to be read by anybody, while the sender goes on writing it."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, Row, Select, false, func, select, tuple_
+from sqlalchemy import (
+    Engine,
+    LargeBinary,
+    Row,
+    Select,
+    case,
+    false,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+)
 
 from proxy.alarms import Notice, RaisedAlarm
 from proxy.carts.cart import Cart
@@ -15,6 +28,8 @@ from proxy.money import Amount
 from proxy.standing import Standing
 from proxy.steps import Answer, decode
 from proxy.store import retention, rows, schema
+from proxy.store.resealing import KEYS, sealed
+from proxy.store.seal import MARK_LENGTH, SAYS_NOTHING, SEALED
 from proxy.tallies import EVER, Counted, What
 
 
@@ -278,6 +293,17 @@ class Reader:
         with self._engine.connect() as connection:
             return connection.execute(query).scalar() is not None
 
+    def sealed_under(self, shop: str) -> dict[str, int]:
+        """Return how many values lie in the book under keys of which mark; ``""``: unsealed."""
+        counted: Counter[str] = Counter()
+        with self._engine.connect() as connection:
+            for table in KEYS:
+                for column in sealed(table):
+                    raw = type_coerce(column, LargeBinary)
+                    found = connection.execute(_marks(raw).where(table.c.shop == shop))
+                    counted.update({mark.decode(errors="replace"): many for mark, many in found})
+        return dict(counted)
+
     # -- what the watch looks at, and what it says --
 
     def dead_letters(self, shop: str) -> int:
@@ -382,6 +408,15 @@ class Reader:
         query = select(table.c.retires_on).where(table.c.shop == shop, table.c.revision == revision)
         with self._engine.connect() as connection:
             return connection.execute(query).scalar()
+
+
+def _marks(raw: Any) -> Select[Any]:
+    """Return the query for the marks of what lies in the column *raw*, and how many have each."""
+    beginning = func.substr(raw, 1, len(SEALED), type_=LargeBinary)
+    mark = func.substr(raw, len(SEALED) + 1, MARK_LENGTH, type_=LargeBinary)
+    found = case((beginning == SEALED, mark), else_=literal(b"", LargeBinary)).label("mark")
+    says_something = raw.is_not(None) & (func.length(raw) > SAYS_NOTHING)
+    return select(found, func.count()).where(says_something).group_by(found)
 
 
 def _listing(shop: str, wanted: Wanted) -> Select[Any]:

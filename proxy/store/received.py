@@ -1,10 +1,12 @@
 """Received: facts as they lie in the inboxes, and the order in which they can be taken in."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, takewhile
 from operator import itemgetter
+
+from proxy.store.seal import Seal, mark_of, missing
 
 SELECT = (
     "SELECT seq, id, shop, kind, cart_id, received_at, body FROM inbox "
@@ -15,7 +17,7 @@ SELECT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Received:
-    """A fact as it lies in an inbox, not yet read.
+    """A fact as it lies in an inbox, not yet read, and perhaps sealed.
 
     ``delayed`` says that it lay elsewhere before, so that younger ones may have come first.
     """
@@ -47,6 +49,25 @@ def from_row(
         body=body,
         delayed=delayed,
     )
+
+
+def unsealed(received: Sequence[Received], seal: Seal) -> Sequence[Received]:
+    """Return *received* as they were before they were sealed; a damaged one as it is.
+
+    Raise :exc:`StoreSealed` where *seal* lacks the key of one.
+    """
+    if lacking := seal.lacks(mark_of(item.body) for item in received):
+        raise missing(lacking)
+    if not seal.has_keys:
+        return received
+    return [_opened(item, seal) for item in received]
+
+
+def _opened(item: Received, seal: Seal) -> Received:
+    try:
+        return replace(item, body=seal.opened(item.body))
+    except ValueError:
+        return item  # It cannot be taken in, which is said, and stops no other.
 
 
 def in_order(each: Sequence[Sequence[Received]], limit: int) -> list[Received]:

@@ -13,6 +13,7 @@ from proxy.errors import Unavailable
 from proxy.facts import Fact
 from proxy.store.database import Connection, Database, Line, words
 from proxy.store.group_commit import PATIENCE
+from proxy.store.seal import PLAIN, Seal
 from proxy.store.streams import Row, Stream
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class RemoteInbox:
     all are told at once that the database is away, until it was connected to anew.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seal: Seal = PLAIN) -> None:
+        self._seal = seal
         self._database = database
         self._closed = threading.Event()
         self._lost = False
@@ -38,7 +40,8 @@ class RemoteInbox:
 
     def append(self, fact: Fact) -> None:
         """Return once *fact* is committed, or raise :exc:`Unavailable`: it is not known to be."""
-        row = fact.id, facts.kind(fact), fact.cart_id, fact.received_at, facts.encode(fact)
+        body = self._seal.sealed(facts.encode(fact))
+        row = fact.id, facts.kind(fact), fact.cart_id, fact.received_at, body
         self._hand_over(_Entry(fact.shop, row))
 
     def probe(self) -> None:

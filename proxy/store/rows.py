@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, LargeBinary, Row, bindparam, func, literal, select, text, update
+from sqlalchemy import Connection, Row, bindparam, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy.carts.cart import Cart
@@ -124,7 +124,7 @@ def _erase_addresses_of_carts(
 ) -> None:
     """Erase the addresses in these carts, but those that came later: they are the next visit's."""
     nobodys: dict[CartKey, KeptCart | None] = {}
-    for key, kept in _carts(connection, _naming(set(closed), connection)).items():
+    for key, kept in _carts(connection, _naming(set(closed))).items():
         until = max((each.settled_at for each in closed.get(key, ())), default=_NEVER)
         if kept.received_at <= until:
             cart = msgspec.structs.replace(kept.cart, email=None)
@@ -132,18 +132,9 @@ def _erase_addresses_of_carts(
     save_carts(connection, nobodys)
 
 
-def _naming(keys: set[CartKey], connection: Connection) -> Any:
+def _naming(keys: set[CartKey]) -> Any:
     """Return the condition for carts of *keys* that name an address: few do."""
-    return among(schema.carts, keys) & names_address(connection)
-
-
-def names_address(connection: Connection) -> Any:
-    """Return the condition for carts that name an address."""
-    cart = schema.carts.c.cart
-    address = literal(b'"email":"', LargeBinary)
-    is_sqlite = connection.dialect.name == "sqlite"
-    place = func.instr(cart, address) if is_sqlite else func.position(address.op("IN")(cart))
-    return place > 0
+    return among(schema.carts, keys) & schema.carts.c.has_email
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -172,15 +163,18 @@ def _carts(connection: Connection, which: Any) -> dict[CartKey, KeptCart]:
 
 def save_carts(connection: Connection, carts: Mapping[CartKey, KeptCart | None]) -> None:
     """Write *carts* down; where there is ``None``, forget the cart."""
-    put = [
-        {"shop": shop, "cart_id": cart_id, "cart": kept.cart, "received_at": kept.received_at}
-        for (shop, cart_id), kept in carts.items()
-        if kept is not None
-    ]
+    put = [_cart_row(key, kept) for key, kept in carts.items() if kept is not None]
     if put:
         connection.execute(replacing(schema.carts, connection), put)
     for key in (key for key, kept in carts.items() if kept is None):
         connection.execute(_of(schema.carts.delete(), schema.carts, key))
+
+
+def _cart_row(key: CartKey, kept: KeptCart) -> dict[str, Any]:
+    shop, cart_id = key
+    has_email = kept.cart.email is not None
+    about = {"shop": shop, "cart_id": cart_id, "received_at": kept.received_at}
+    return about | {"cart": kept.cart, "has_email": has_email}
 
 
 def add_up(connection: Connection, shop: str, tally: Tally) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from proxy import facts
+from proxy.store.seal import PLAIN, Seal
 
 _PAGE = 4096  # SQLite's own default, which no inbox changes
 _LEAF = 13
@@ -42,15 +43,16 @@ class _Place:
         return os.pread(self.file, _PAGE, self.offset)
 
 
-def rows(path: Path, marks: dict[str, int]) -> Iterator[Row]:
+def rows(path: Path, marks: dict[str, int], seal: Seal = PLAIN) -> Iterator[Row]:
     """Return the rows after its mark that are whole in the inbox at *path* or in its log, in order.
 
     Some may be known already, where not even the inbox's name can be read. Raises :exc:`OSError`
-    where the file cannot be opened.
+    where the file cannot be opened, :exc:`StoreSealed` where *seal* lacks the key.
     """
     with ExitStack() as stack:
         log = path.with_name(f"{path.name}-wal")
-        damaged = _Damaged(_opened(path, stack), _opened(log, stack) if log.exists() else None)
+        opened = _opened(path, stack), _opened(log, stack) if log.exists() else None
+        damaged = _Damaged(*opened, seal)
         yield from damaged.rows(marks)
 
 
@@ -75,7 +77,8 @@ def _opened(path: Path, stack: ExitStack) -> int:
 
 
 class _Damaged:
-    def __init__(self, database: int, log: int | None) -> None:
+    def __init__(self, database: int, log: int | None, seal: Seal) -> None:
+        self._seal = seal
         self._database = database
         self._log = [] if log is None else [frame for _, frame in _frames(log)]
         # Of two versions of a page the later one counts.
@@ -88,11 +91,11 @@ class _Damaged:
         for place, pointer, (seq, values) in self._records():
             if len(values) == 1:
                 mark = max(mark, marks.get(str(values[0]), 0))
-            elif _row(seq, values) is not None:
+            elif _row(seq, values, self._seal) is not None:
                 found.setdefault(seq, (place, pointer))
         for seq in sorted(seq for seq in found if seq > mark):
             place, pointer = found[seq]
-            row = _row(*self._record(place.read(), pointer))
+            row = _row(*self._record(place.read(), pointer), self._seal)
             if row is not None:
                 yield row
 
@@ -217,13 +220,13 @@ def _value(payload: bytes, at: int, kind: int) -> tuple[_Value, int]:
     return content.decode() if kind % 2 else content, at + size
 
 
-def _row(seq: int, values: list[_Value]) -> Row | None:
+def _row(seq: int, values: list[_Value], seal: Seal) -> Row | None:
     """Return the row, or ``None`` where it is no fact, or one whose columns and body disagree."""
     match values:
         case [None, str(name), str(shop), str(kind), str(cart_id), str(at), bytes(body)]:
             with suppress(ValueError):
                 datetime.fromisoformat(at)
-                fact = facts.decode(kind, body)
+                fact = facts.decode(kind, seal.opened(body))
                 if (fact.id, fact.shop, fact.cart_id) == (name, shop, cart_id):
                     return seq, name, shop, kind, cart_id, at, body
     return None

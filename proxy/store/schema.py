@@ -12,6 +12,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Dialect,
+    Engine,
     Enum,
     Index,
     Integer,
@@ -35,6 +36,7 @@ from proxy.claims import Compared
 from proxy.identity import Profile
 from proxy.latest import Latest
 from proxy.money import Amount
+from proxy.store.seal import Seal
 from proxy.tallies import What
 
 
@@ -90,6 +92,44 @@ class Json(TypeDecorator[Any]):
         return None if value is None else self._decoder.decode(value)
 
 
+class Sealed(TypeDecorator[bytes]):
+    """What may be about a person, sealed as its engine was told by :func:`set_seal`."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else seal_of(dialect).sealed(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else seal_of(dialect).opened(value)
+
+
+class SealedJson(Json):
+    """The same, as JSON."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:
+        written = super().process_bind_param(value, dialect)
+        return None if written is None else seal_of(dialect).sealed(written)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> Any:
+        opened = None if value is None else seal_of(dialect).opened(value)
+        return super().process_result_value(opened, dialect)
+
+
+def set_seal(engine: Engine, seal: Seal) -> None:
+    """Have *engine* seal under *seal*: its dialect is its own, and all that a type is given."""
+    vars(engine.dialect)["seal"] = seal
+
+
+def seal_of(dialect: Dialect) -> Seal:
+    """Return the seal of the engine that has *dialect*."""
+    seal: Seal = vars(dialect)["seal"]
+    return seal
+
+
 def words(kind: type[StrEnum]) -> Enum:
     """Return the type of a column that holds a member of *kind*, as its value."""
     return Enum(kind, native_enum=False, length=32, values_callable=list)
@@ -116,7 +156,7 @@ facts = Table(
     Column("id", String(64), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("received_at", Instant, nullable=False),
-    Column("body", LargeBinary),
+    Column("body", Sealed),
     Column("decision", Text, nullable=False),
     UniqueConstraint("shop", "cart_id", "id"),
     Index("facts_received", "shop", "received_at"),
@@ -134,7 +174,9 @@ carts = Table(
     Column("shop", String(64), nullable=False),
     Column("cart_id", String(255), nullable=False),
     Column("received_at", Instant, nullable=False),
-    Column("cart", Json(Cart), nullable=False),
+    Column("cart", SealedJson(Cart), nullable=False),
+    # What is sealed cannot be searched.
+    Column("has_email", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("shop", "cart_id"),
     Index("carts_received", "shop", "received_at"),
 )
@@ -166,9 +208,9 @@ checkouts = Table(
     Column("trouble", words(Trouble)),
     Column("troubled_at", Instant),
     Column("retry_at", Instant),
-    Column("latest", Json(Latest), nullable=False),
-    Column("addresses", Json(tuple[str, ...]), nullable=False),
-    Column("addressee", Json(Profile)),
+    Column("latest", SealedJson(Latest), nullable=False),
+    Column("addresses", SealedJson(tuple[str, ...]), nullable=False),
+    Column("addressee", SealedJson(Profile)),
     Column("maybe_sent", Boolean, nullable=False),
     Column("claim", words(Compared)),
     Column("total", Json(Amount)),
@@ -243,8 +285,8 @@ questions = Table(
     Column("shop", String(64), nullable=False),
     Column("id", String(64), nullable=False),
     Column("asked_at", Instant, nullable=False),
-    Column("body", LargeBinary),
-    Column("answer", LargeBinary),
+    Column("body", Sealed),
+    Column("answer", Sealed),
     Column("answered_at", Instant),
     PrimaryKeyConstraint("shop", "id"),
 )

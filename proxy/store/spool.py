@@ -14,6 +14,7 @@ from proxy.store.database import Database, words
 from proxy.store.inbox import Inbox
 from proxy.store.received import Received
 from proxy.store.remote_inbox import RemoteInbox
+from proxy.store.seal import PLAIN, Seal
 from proxy.store.streams import Stream
 
 logger = logging.getLogger(__name__)
@@ -25,9 +26,11 @@ _BATCH = 500
 class Spool:
     """Append facts to *remote*, or to a local inbox in *folder* while that is away."""
 
-    def __init__(self, remote: RemoteInbox, folder: Path, database: Database) -> None:
+    def __init__(
+        self, remote: RemoteInbox, folder: Path, database: Database, seal: Seal = PLAIN
+    ) -> None:
         self._remote = remote
-        self._local = Inbox.in_free_slot(folder)
+        self._local = Inbox.in_free_slot(folder, seal)
         self._shipping = Shipping(self._local, folder, database)
 
     def append(self, fact: Fact) -> None:

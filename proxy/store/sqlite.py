@@ -14,6 +14,7 @@ from proxy.errors import Misconfigured
 from proxy.store import migration
 from proxy.store.inbox import Inbox, make_folder
 from proxy.store.inboxes import Inboxes
+from proxy.store.seal import PLAIN, Seal
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -31,7 +32,8 @@ class SqliteStore:
     Everything is opened when it is asked for, so a web worker never writes the book.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seal: Seal = PLAIN) -> None:
+        self._seal = seal
         self.folder = folder
         self.place = str(folder.absolute())
 
@@ -41,7 +43,7 @@ class SqliteStore:
 
     def inbox(self) -> Inbox:
         """Return the file of a slot that is free."""
-        return Inbox.in_free_slot(self.folder)
+        return Inbox.in_free_slot(self.folder, self._seal)
 
     def web_inbox(self) -> Inbox:
         """Return the file of a slot that is free, and go on pruning it."""
@@ -51,7 +53,7 @@ class SqliteStore:
 
     def inboxes(self, shop: str | None) -> Inboxes:
         """Return all files: they are not kept apart by shop."""
-        return Inboxes(self.folder)
+        return Inboxes(self.folder, self._seal)
 
     def book(self) -> "Book":
         """Return the book, to read and to write."""
@@ -122,7 +124,7 @@ class SqliteStore:
         # Only here: a web worker does without SQLAlchemy, and is up sooner and smaller for it.
         from proxy.store.sqlite_engine import engine
 
-        return engine(self._path)
+        return engine(self._path, self._seal)
 
 
 def prepare_folder(folder: Path, setting: str) -> None:
