@@ -65,6 +65,7 @@ _DEFAULTS: dict[str, Any] = {
     "settle": timedelta(seconds=30),
     "epoch": timedelta(hours=24),
     "late": timedelta(hours=12),
+    "keep": timedelta(days=30),
     "consent": "opt-out",
     "guests": "off",
     "trusted_proxies": (),

@@ -19,7 +19,7 @@ from proxy.settings import Settings, values
 if TYPE_CHECKING:
     from proxy.store.book import Book
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 2.0
 
 
 @click.command()

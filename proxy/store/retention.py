@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exist
 from proxy.checkouts import Status
 from proxy.store import schema
 
-AT_ONCE = 500
+AT_ONCE = 200
 
 _OVER = (Status.DELIVERED, Status.CANCELLED, Status.DEAD, Status.QUARANTINED)
 
