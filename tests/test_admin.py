@@ -18,7 +18,7 @@ from proxy import facts, outcomes
 from proxy.admin.signin import SignIn
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules, Status
-from proxy.facts import CancelAsked, ErasureAsked, Fact, HurryAsked, ReplayAsked
+from proxy.facts import CancelAsked, ErasureAsked, Fact, HurryAsked, ReleaseAsked, ReplayAsked
 from proxy.identity import address_hash, address_key
 from proxy.store.book import Book, Change, Seen
 from proxy.tallies import Sight
@@ -35,7 +35,7 @@ RULES = Rules(
     address_key=address_key(TOKEN_KEY),
 )
 SECRET_CART = "gid://shopify/Cart/abc?key=canary-of-a-key"
-PAGES = ("shop/", "shop/?period=hour", "shop/checkouts", "shop/dead")
+PAGES = ("shop/", "shop/?period=hour", "shop/checkouts", "shop/dead", "shop/quarantine")
 
 
 @pytest.fixture
@@ -84,7 +84,9 @@ def test_who_has_not_signed_in_is_asked_to(web: Web, path: str) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/sign-in")
 
 
-@pytest.mark.parametrize("path", ["shop/search", "shop/dead", "shop/checkouts/c-1_1", "sign-out"])
+@pytest.mark.parametrize(
+    "path", ["shop/search", "shop/dead", "shop/quarantine", "shop/checkouts/c-1_1", "sign-out"]
+)
 def test_who_has_not_signed_in_can_do_nothing(web: Web, path: str) -> None:
     answer = Operator(web.url).post(path, wish="replay")
 
@@ -495,6 +497,58 @@ def test_what_cannot_be_asked_for_is_refused(web: Web, operator: Operator, book:
 
     assert operator.post(f"shop/checkouts/{checkout.unique_id}", wish="x").status_code == 400
     assert web.facts() == []
+
+
+def kept_back(book: Book) -> None:
+    """Let three checkouts be in quarantine, for two reasons, and one wait."""
+    take_in(
+        book,
+        *(state(0, f"c-{n}", email=JANE, automated=True) for n in range(2)),
+        *(state(n, "c-2", email=f"{n}@x.io") for n in range(4)),
+        state(0, "c-3", email=JANE),
+    )
+
+
+def released(web: Web) -> list[str]:
+    return [fact.cart_id for fact in web.facts() if isinstance(fact, ReleaseAsked)]
+
+
+def test_what_is_in_quarantine_is_told_by_its_reason(operator: Operator, book: Book) -> None:
+    assert "There is nothing." in operator.page("shop/quarantine")
+
+    kept_back(book)
+
+    page = text(operator.page("shop/quarantine"))
+    assert "2 × a bot's user agent" in page
+    assert "1 × more than 3 addresses were typed" in page
+
+
+def test_what_is_in_quarantine_is_released_by_its_reason_or_all(
+    operator: Operator, web: Web, book: Book
+) -> None:
+    kept_back(book)
+
+    answer = operator.post("shop/quarantine", reason="a bot's user agent")
+    assert answer.headers["Location"] == "/admin/shop/quarantine?asked=2"
+    assert sorted(released(web)) == ["c-0", "c-1"]
+
+    assert operator.post("shop/quarantine").headers["Location"].endswith("?asked=3")
+    assert "3 are released." in text(operator.page("shop/quarantine?asked=3"))
+
+
+def test_one_in_quarantine_is_released_on_its_page(
+    operator: Operator, web: Web, book: Book
+) -> None:
+    kept_back(book)
+    (kept,), (waiting,) = (book.checkouts("shop", cart_id) for cart_id in ("c-2", "c-3"))
+
+    assert "Release" in operator.page(f"shop/checkouts/{kept.unique_id}")
+    assert "Release" not in operator.page(f"shop/checkouts/{waiting.unique_id}")
+    answer = operator.post(f"shop/checkouts/{kept.unique_id}", wish="release")
+
+    assert answer.status_code == 303
+    assert "It is believed" in operator.page(answer.headers["Location"].removeprefix("/admin/"))
+    assert released(web) == ["c-2"]
 
 
 def test_dead_letters_are_sent_again_by_their_reason_or_all(

@@ -400,6 +400,39 @@ def test_what_nobody_heard_of_cannot_be_hurried(store: Path) -> None:
     assert "c-9 cannot be helped so: nothing was received for it" in refused.stderr
 
 
+def test_what_is_in_quarantine_is_listed_and_released_by_cart_or_reason_or_all(
+    klaviyo: Klaviyo, store: Path
+) -> None:
+    environ = environment(store, klaviyo.url)
+    ledger = Ledger(store, klaviyo)
+    with Proxy(environ) as proxy:
+        shop = Shop(proxy.url)
+        for number in range(4):
+            cart_id = f"q-{number}"
+            shop.push(cart_id)
+            domain = "mailinator.com" if number else "test.com"
+            Page(proxy.url, shop.token(cart_id)).say(email=f"jane{number}@{domain}")
+            ledger.wait(cart_id, Status.QUARANTINED)
+
+        listed = run("release", **environ).stdout
+        one = run("release", "q-1", **environ).stdout
+        ledger.wait("q-1", Status.DELIVERED)
+        again = run("release", "q-1", **environ)
+        by_reason = run("release", "--reason", "thrown away", **environ).stdout
+        ledger.wait("q-2", Status.DELIVERED)
+        ledger.wait("q-3", Status.DELIVERED)
+        everything = run("release", "--all", **environ).stdout
+        ledger.wait("q-0", Status.DELIVERED)
+
+    assert "3  the address is of a domain for addresses that are thrown away" in listed
+    assert one == "1 checkout will be sent as if never suspected.\n"
+    assert (again.returncode, "is not in quarantine" in again.stderr) == (1, True)
+    assert by_reason.startswith("2 checkouts will")
+    assert everything.startswith("1 checkout will")
+    assert [len(ledger.events(f"q-{n}")) for n in range(1, 4)] == [1, 1, 1]
+    assert run("release", **environ).stdout == "Nothing is in quarantine.\n"
+
+
 def test_replay_wants_to_know_what(store: Path) -> None:
     asked = run("replay", **environment(store, "http://127.0.0.1:1"))
 

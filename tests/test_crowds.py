@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -41,9 +41,9 @@ CROWD = Crowd(client=3, address=2)
 
 @pytest.fixture
 def book(store: Store) -> Iterator[Book]:
-    book = store.book()
-    yield book
-    book.close()
+    with store.account("shop", threading.Event()) as book:
+        assert book is not None
+        yield book
 
 
 def take_in(book: Book, *said: Fact) -> None:
@@ -160,11 +160,10 @@ class Scene:
 
     def count(self, status: Status) -> int:
         store = Store.of("shop", f"sqlite:///{self.ledger.store}")
-        book = store.book()
-        try:
+        if not store.exists:
+            return 0
+        with closing(store.book()) as book:
             return book.counts("shop")[status]
-        finally:
-            book.close()
 
 
 @contextmanager

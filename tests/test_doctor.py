@@ -1129,6 +1129,10 @@ def test_a_certificate_that_nobody_signed_is_told(site: Site) -> None:
             *("host", "the proxy is told another Host", "proxy_set_header Host $http_host;"),
         ),
         (
+            *("    proxy_set_header X-Real-IP $remote_addr;\n", ""),
+            *("client", "nginx does not pass the address", "X-Real-IP $remote_addr;"),
+        ),
+        (
             *("proxy_hide_header Set-Cookie;", "proxy_hide_header X-Content-Type-Options;"),
             *("headers", "without X-Content-Type-Options: nosniff", "nginx/checkout-proxy.conf"),
         ),

@@ -12,20 +12,21 @@ from flask.typing import ResponseReturnValue
 
 from proxy.admin import questions
 from proxy.admin.surface import Shop, Surface, checkout
-from proxy.checkouts import Checkout, public_id
-from proxy.facts import Asked, CancelAsked, ErasureAsked, HurryAsked, ReplayAsked
+from proxy.checkouts import Checkout, Status, public_id
+from proxy.facts import Asked, CancelAsked, ErasureAsked, HurryAsked, ReleaseAsked, ReplayAsked
 from proxy.identity import address_hash, identify
 
 if TYPE_CHECKING:
     from proxy.store.reader import Reader
 
 _AT_ONCE = 64
-_MOST_REPLAYED = 10_000
+_MOST_ASKED = 10_000
 
 _ASKED: dict[str, type[Asked]] = {
     "hurry": HurryAsked,
     "cancel": CancelAsked,
     "replay": ReplayAsked,
+    "release": ReleaseAsked,
 }
 
 
@@ -54,9 +55,13 @@ def register(routes: Blueprint, surface: Surface) -> None:
 
     @routes.post("/<shop>/dead")
     def replay(shop: str) -> ResponseReturnValue:
-        reason = request.form.get("reason")
-        count = _replay(surface.shop(shop), reason)
+        count = _ask_for_all(surface.shop(shop), Status.DEAD, ReplayAsked)
         return redirect(url_for("admin.dead", shop=shop, asked=count), 303)
+
+    @routes.post("/<shop>/quarantine")
+    def release(shop: str) -> ResponseReturnValue:
+        count = _ask_for_all(surface.shop(shop), Status.QUARANTINED, ReleaseAsked)
+        return redirect(url_for("admin.quarantine", shop=shop, asked=count), 303)
 
 
 def _preview(surface: Surface, shop: str, unique_id: str) -> ResponseReturnValue:
@@ -111,14 +116,14 @@ def _asked(kind: type[Asked], shop: str, cart_id: str, epoch: datetime) -> Asked
     return kind(id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=g.now, epoch=epoch)
 
 
-def _replay(shop: Shop, reason: str | None) -> int:
-    """Ask for dead letters to be sent again, and return for how many: not for all of a million."""
+def _ask_for_all(shop: Shop, status: Status, kind: type[Asked]) -> int:
+    """Ask for all at *status*, or those of one reason; return for how many: not for a million."""
+    # The page has a button for each reason; others may contain it.
+    reason = request.form.get("reason")
     with shop.reader() as reader, ThreadPoolExecutor(_AT_ONCE) as threads:
-        # The page has a button for each reason; others may contain it.
-        dead = reader.dead(shop.name, reason=reason)
-        letters = (each for each in dead if reason in (None, each.reason))
+        ended = reader.ended(shop.name, status, reason=reason)
+        meant = (each for each in ended if reason in (None, each.reason))
         asked = [
-            _asked(ReplayAsked, shop.name, each.cart_id, each.epoch)
-            for each in islice(letters, _MOST_REPLAYED)
+            _asked(kind, shop.name, each.cart_id, each.epoch) for each in islice(meant, _MOST_ASKED)
         ]
         return len(list(threads.map(shop.append, asked)))

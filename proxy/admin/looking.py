@@ -1,4 +1,4 @@
-"""Looking: overview, checkouts, one of them, and dead letters."""
+"""Looking: overview, checkouts, one of them, dead letters, and quarantine."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -52,15 +52,26 @@ def register(routes: Blueprint, surface: Surface) -> None:
             found = checkout(reader, shop, unique_id)
             return render_template("admin/checkout.html", shop=shop, **_told(reader, found))
 
+    _ended(routes, surface)
+
+
+def _ended(routes: Blueprint, surface: Surface) -> None:
     @routes.get("/<shop>/dead")
     def dead(shop: str) -> str:
         with surface.shop(shop).reader() as reader:
             groups = [
                 {"reason": reason, "count": count, "advice": advice.about(reason)}
-                for reason, count in reader.dead_by_reason(shop)
+                for reason, count in reader.by_reason(shop, Status.DEAD)
             ]
         asked = request.args.get("asked", type=int)
         return render_template("admin/dead.html", shop=shop, groups=groups, asked=asked)
+
+    @routes.get("/<shop>/quarantine")
+    def quarantine(shop: str) -> str:
+        with surface.shop(shop).reader() as reader:
+            groups = reader.by_reason(shop, Status.QUARANTINED)
+        asked = request.args.get("asked", type=int)
+        return render_template("admin/quarantine.html", shop=shop, groups=groups, asked=asked)
 
 
 def _overview(reader: "Reader", shop: str, period: Period) -> dict[str, object]:
@@ -167,6 +178,8 @@ _ASKED = {
     "cancel": "It is not to be sent.",
     "replay": "It is to be sent again. The sender takes it up within a moment.",
     "erase": "All that is kept about this person is to be erased. The sender does so in a moment.",
+    "release": "It is believed, and sent where nothing else forbids it. The sender takes it up "
+    "within a moment.",
 }
 
 

@@ -30,7 +30,7 @@ _COMMANDS = [
     *[setup.settings, setup.key, setup.tag, setup.doctor],
     *[trying.token, trying.cart, trying.qa, trying.preview],
     *[looking.status, looking.trace, looking.dead],
-    *[mending.replay, mending.hurry, mending.cancel, erasing.erase, pruning.prune],
+    *[mending.replay, mending.release, mending.hurry, mending.cancel, erasing.erase, pruning.prune],
 ]
 
 

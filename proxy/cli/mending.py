@@ -1,6 +1,6 @@
 """Mending: the commands that wish something of a checkout: again, now, or not at all."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ import click
 from proxy import shops, story
 from proxy.checkouts import Status
 from proxy.cli import chosen, progress
-from proxy.facts import Asked, CancelAsked, HurryAsked, ReplayAsked
+from proxy.facts import Asked, CancelAsked, HurryAsked, ReleaseAsked, ReplayAsked
 from proxy.store import Inbox
 
 A = TypeVar("A", bound=Asked)
@@ -35,10 +35,41 @@ def replay(cart_id: str | None, name: str | None, reason: str | None, everything
         many = book.counts(settings.shop).get(Status.DEAD, 0)
         # Of some by their reason it is not known how many there are.
         with progress.shown("Dead letters", many if everything else 0) as done:
-            count = _ask_for_replay(inbox, asked, done)
+            count = _ask_for_all(inbox, asked, done)
     if cart_id is not None and not count:
         raise click.ClickException(f"no dead letter of {cart_id}: see `checkout-proxy trace`")
     click.echo(f"{count} dead letter{'' if count == 1 else 's'} will be sent again.")
+
+
+@click.command()
+@click.argument("cart_id", required=False)
+@chosen.option
+@click.option("--reason", help="All in quarantine whose reason contains this.")
+@click.option("--all", "everything", is_flag=True, help="All in quarantine.")
+def release(cart_id: str | None, name: str | None, reason: str | None, everything: bool) -> None:
+    """Believe what is in quarantine: CART_ID's, by reason, or all. Without any, list it."""
+    if sum([cart_id is not None, reason is not None, everything]) > 1:
+        raise click.UsageError("Name a CART_ID, or give --reason, or --all.")
+    settings = chosen.shop(name)
+    with chosen.book(settings) as book, closing(shops.store(settings).inbox()) as inbox:
+        if cart_id is reason is None and not everything:
+            _say_quarantined(book.by_reason(settings.shop, Status.QUARANTINED))
+            return
+        kept = book.ended(settings.shop, Status.QUARANTINED, reason=reason, cart_id=cart_id)
+        asked = (_asked(ReleaseAsked, settings.shop, each.cart_id, each.epoch) for each in kept)
+        many = book.counts(settings.shop).get(Status.QUARANTINED, 0)
+        with progress.shown("In quarantine", many if everything else 0) as done:
+            count = _ask_for_all(inbox, asked, done)
+    if cart_id is not None and not count:
+        raise click.ClickException(f"{cart_id} is not in quarantine: see `checkout-proxy trace`")
+    click.echo(f"{count} checkout{'' if count == 1 else 's'} will be sent as if never suspected.")
+
+
+def _say_quarantined(groups: Sequence[tuple[str, int]]) -> None:
+    for reason, count in groups:
+        click.echo(f"{count:>6}  {reason}")
+    if not groups:
+        click.echo("Nothing is in quarantine.")
 
 
 @click.command()
@@ -76,9 +107,7 @@ def _asked(kind: type[A], shop: str, cart_id: str, epoch: datetime) -> A:
     return kind(id=uuid4().hex, shop=shop, cart_id=cart_id, received_at=at, epoch=epoch)
 
 
-def _ask_for_replay(
-    inbox: Inbox, asked: Iterator[ReplayAsked], done: Callable[[int], object]
-) -> int:
+def _ask_for_all(inbox: Inbox, asked: Iterator[Asked], done: Callable[[int], object]) -> int:
     """Write the wishes down as facts, like everything the sender acts on; return how many."""
     count = 0
     with ThreadPoolExecutor(_AT_ONCE) as threads:

@@ -238,6 +238,36 @@ def _host(site: Site) -> Finding:
     return well("host", f"pages of {site.origin} may post")
 
 
+def _client(site: Site, setup: Setup) -> Iterator[Finding]:
+    """Yield whether the proxy learns from where a shopper posts."""
+    # What nginx passes on as it came, it does not set: then anybody could say anything.
+    answer = site.ask("GET", f"{site.prefix}/client", headers={"X-Real-IP": "checkout-proxy"})
+    if answer.status_code != 200 or not (source := _said_client(answer)):
+        return
+    location = f"`location ^~ {site.prefix}/` ({_INCLUDE})"
+    if source == "told":
+        yield well("client", "the proxy is told from which address a state comes")
+    elif source == "nobody":
+        yield warning(
+            "client",
+            "nginx does not pass the address: one client's many states cannot be told from others'",
+            f"Write `proxy_set_header X-Real-IP $remote_addr;` in {location}.",
+        )
+    else:
+        yield warning(
+            "client",
+            "what calls the proxy is taken for the shopper, and so for all of them at once",
+            f"Where a proxy of yours calls it, list that in {variable('trusted_proxies')}.",
+        )
+
+
+def _said_client(answer: requests.Response) -> str:
+    try:
+        return str(answer.json()["client"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
 def _origins(site: Site, setup: Setup) -> Iterator[Finding]:
     sure = [shop.settings for shop in setup.shops if "origins" not in shop.doubtful]
     listed = [origin for settings in sure for origin in settings.origins]
@@ -320,4 +350,4 @@ def _is_ours(answer: requests.Response) -> bool:
     return bool(_code(answer)) or health in (b'{"status":"ok"}', b'{"status":"ready"}')
 
 
-_PARTS: tuple[_Part, ...] = (_states, _origins, _server, _closed, _operators)
+_PARTS: tuple[_Part, ...] = (_states, _client, _origins, _server, _closed, _operators)

@@ -44,7 +44,7 @@ class Attempt:
 
 
 class DeadLetter(NamedTuple):
-    """A checkout that was given up, and why."""
+    """A checkout that was given up, or kept back in quarantine, and why."""
 
     cart_id: str
     epoch: datetime
@@ -175,13 +175,19 @@ class Reader:
     def dead(
         self, shop: str, *, reason: str | None = None, cart_id: str | None = None
     ) -> Iterator[DeadLetter]:
-        """Yield the dead letters of *shop*: all, those whose reason contains *reason*, a cart's.
+        """Yield the dead letters of *shop*, as :meth:`ended` does."""
+        return self.ended(shop, Status.DEAD, reason=reason, cart_id=cart_id)
 
-        After three days without Klaviyo there may be a million of them.
+    def ended(
+        self, shop: str, status: Status, *, reason: str | None = None, cart_id: str | None = None
+    ) -> Iterator[DeadLetter]:
+        """Yield those of *shop* at *status*: all, those whose reason contains *reason*, a cart's.
+
+        After three days without Klaviyo there may be a million dead letters.
         """
         table = schema.checkouts
         columns = table.c.cart_id, table.c.epoch, table.c.reason
-        query = select(*columns).where(table.c.shop == shop, table.c.status == Status.DEAD)
+        query = select(*columns).where(table.c.shop == shop, table.c.status == status)
         if reason is not None:
             query = query.where(table.c.reason.icontains(reason, autoescape=True))
         if cart_id is not None:
@@ -228,13 +234,13 @@ class Reader:
             rows = connection.execute(_listing(shop, wanted).limit(limit))
             return [Found(**row._asdict()) for row in rows]
 
-    def dead_by_reason(self, shop: str) -> list[tuple[str, int]]:
-        """Return the reasons of the dead letters, and how many have each, most first."""
+    def by_reason(self, shop: str, status: Status) -> list[tuple[str, int]]:
+        """Return the reasons of those at *status*, and how many have each, most first."""
         table = schema.checkouts
         many = func.count().label("many")
         query = (
             select(table.c.reason, many)
-            .where(table.c.shop == shop, table.c.status == Status.DEAD)
+            .where(table.c.shop == shop, table.c.status == status)
             .group_by(table.c.reason)
             .order_by(many.desc())
         )

@@ -24,7 +24,7 @@ from tests.said import JANE, received
 from tests.web import served
 
 RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
-PATHS = ("", "?period=hour", "checkouts", "dead", "qa")
+PATHS = ("", "?period=hour", "checkouts", "dead", "quarantine", "qa")
 PHONE, DESK = (390, 844), (1280, 900)
 
 
