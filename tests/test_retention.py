@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from proxy import checkouts
+from proxy import outcomes
 from proxy.checkouts import Checkout, ConsentMode, Rules, Status
 from proxy.facts import Fact, PruneAsked
 from proxy.identity import Profile
@@ -58,10 +58,10 @@ def prune(book: Book) -> None:
 
 
 ENDS: dict[str, Callable[[Checkout], Checkout]] = {
-    "delivered": lambda c: checkouts.delivered(c, NOON),
-    "cancelled": lambda c: checkouts.cancelled(c, "gone"),
-    "dead": lambda c: checkouts.refused(c, "Klaviyo answered 400"),
-    "quarantined": lambda c: checkouts.quarantined(c, "suspicious"),
+    "delivered": lambda c: outcomes.delivered(c, NOON),
+    "cancelled": lambda c: outcomes.cancelled(c, "gone"),
+    "dead": lambda c: outcomes.refused(c, "Klaviyo answered 400"),
+    "quarantined": lambda c: outcomes.quarantined(c, "suspicious"),
 }
 
 
@@ -134,7 +134,7 @@ def test_who_says_nothing_for_an_epoch_is_not_kept(
     tables: Tables, book: Book, said: Fact, rules: Rules, reason: str
 ) -> None:
     take_in(book, said, rules=rules)
-    change(book, "c-1", lambda c: checkouts.waiting(c, c.reason))
+    change(book, "c-1", lambda c: outcomes.waiting(c, c.reason))
     day = timedelta(hours=24)
     assert book.give_up_waiting("shop", NOON + day, rules) == 0
 
@@ -147,7 +147,7 @@ def test_who_says_nothing_for_an_epoch_is_not_kept(
 
 def test_who_is_to_be_sent_is_not_given_up(book: Book) -> None:
     take_in(book, state(0, email=JANE))
-    change(book, "c-1", lambda c: checkouts.addressed(c, seen=c, profile=Profile(email=JANE)))
+    change(book, "c-1", lambda c: outcomes.addressed(c, seen=c, profile=Profile(email=JANE)))
 
     assert book.give_up_waiting("shop", LATER, RULES) == 0
 

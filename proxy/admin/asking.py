@@ -46,12 +46,7 @@ def register(routes: Blueprint, surface: Surface) -> None:
             return _preview(surface, shop, unique_id)
         if wish == "erase":
             return _erase(surface, shop, unique_id)
-        if wish not in _ASKED:
-            abort(400, f"What can be asked for is {', '.join(_ASKED)}.")
-        with surface.shop(shop).reader() as reader:
-            found = checkout(reader, shop, unique_id)
-        surface.shops[shop].append(_asked(_ASKED[wish], found.shop, found.cart_id, found.epoch))
-        return redirect(url_for("admin.checkout", shop=shop, unique_id=unique_id, asked=wish), 303)
+        return _wish(surface, shop, unique_id, wish)
 
     @routes.post("/<shop>/dead")
     def replay(shop: str) -> ResponseReturnValue:
@@ -62,6 +57,15 @@ def register(routes: Blueprint, surface: Surface) -> None:
     def release(shop: str) -> ResponseReturnValue:
         count = _ask_for_all(surface.shop(shop), Status.QUARANTINED, ReleaseAsked)
         return redirect(url_for("admin.quarantine", shop=shop, asked=count), 303)
+
+
+def _wish(surface: Surface, shop: str, unique_id: str, wish: str) -> ResponseReturnValue:
+    if wish not in _ASKED:
+        abort(400, f"What can be asked for is {', '.join(_ASKED)}.")
+    with surface.shop(shop).reader() as reader:
+        found = checkout(reader, shop, unique_id)
+    surface.shops[shop].append(_asked(_ASKED[wish], found.shop, found.cart_id, found.epoch))
+    return redirect(url_for("admin.checkout", shop=shop, unique_id=unique_id, asked=wish), 303)
 
 
 def _preview(surface: Surface, shop: str, unique_id: str) -> ResponseReturnValue:

@@ -72,6 +72,15 @@ def _happen(store: Store, *, outage: bool) -> None:
             book.set_standing("shop", standing)
 
 
+_SUSPICIONS = (
+    "more than 20 checkouts of one client within an hour",
+    "a bot's user agent",
+    "the address is of a domain for addresses that are thrown away",
+    "the address is of a domain kept for examples, which Klaviyo drops",
+    "the address is of a domain that takes no mail",
+)
+
+
 def _leave(book: Book, number: int, at: datetime, *, outage: bool) -> None:
     cart_id = f"c-{number}"
     said = StatePosted(
@@ -79,10 +88,13 @@ def _leave(book: Book, number: int, at: datetime, *, outage: bool) -> None:
     )
     book.take_in([received(said, number)], RULES)
     (checkout,) = book.checkouts("shop", cart_id)
+    suspect = partial(outcomes.quarantined, reason=_SUSPICIONS[number % len(_SUSPICIONS)])
     refuse = partial(outcomes.refused, reason="no cart was pushed (PUT /v1/carts/{cart_id})")
     deliver = partial(outcomes.delivered, at=at + timedelta(seconds=31))
     if number % 20 == 1:
         book.change("shop", [Change(checkout=checkout, apply=refuse)], at)
+    elif number % 12 == 2:
+        book.change("shop", [Change(checkout=checkout, apply=suspect)], at)
     elif not outage or number < 30:
         event = b'{"value":19.9,"properties":{"Items":[]}}'
         book.change("shop", [Change(checkout=checkout, apply=deliver, event=event)], at)
