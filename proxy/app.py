@@ -14,6 +14,7 @@ from flask_cors import CORS
 from proxy import clients, collect, guest, health, identity, openapi, problems, shop, shops
 from proxy.admin import pages
 from proxy.admin import surface as admin
+from proxy.admin.sessions import Sessions
 from proxy.admin.signin import SignIn
 from proxy.budgets import Budgets
 from proxy.carts import presets
@@ -170,6 +171,8 @@ def _operators(served: Sequence[_Shop]) -> admin.Surface:
     return admin.Surface(
         shops={each.settings.shop: each.pages for each in served},
         sign_in=SignIn(shared.admin_password or "", secret, _now),
+        # They are of no shop, and kept with the first one's.
+        sessions=Sessions(shared.shop, shops.store(shared), served[0].inbox.append, _now),
         now=_now,
     )
 

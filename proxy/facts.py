@@ -178,6 +178,13 @@ class Counted(Fact):
     counts: dict[str, dict[str, int]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedOut(Fact):
+    """An operator ended a session, or every one where it names none."""
+
+    session: str | None = None
+
+
 _KINDS: dict[str, type[Fact]] = {
     "state": StatePosted,
     "cart": CartPushed,
@@ -191,6 +198,7 @@ _KINDS: dict[str, type[Fact]] = {
     "prune": PruneAsked,
     "question": QuestionAsked,
     "counted": Counted,
+    "signed-out": SignedOut,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _KINDS.items()}

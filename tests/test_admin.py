@@ -15,7 +15,7 @@ from flask import Flask, Response, request
 from itsdangerous import TimestampSigner
 
 from proxy import facts, outcomes
-from proxy.admin.signin import SignIn
+from proxy.admin.signin import SignIn, client
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import ConsentMode, Rules, Status
 from proxy.facts import CancelAsked, ErasureAsked, Fact, HurryAsked, ReleaseAsked, ReplayAsked
@@ -122,31 +122,75 @@ def test_after_five_minutes_passwords_are_heard_again() -> None:
     now = NOON
     sign_in = SignIn(PASSWORD, "secret", lambda: now)
     for _ in range(10):
-        assert not sign_in.admits("another")
-    assert not sign_in.is_open
+        assert not sign_in.admits("another", "192.0.2.1")
+    assert not sign_in.hears("192.0.2.1")
 
     now += timedelta(minutes=5, seconds=1)
 
-    assert sign_in.is_open
-    assert sign_in.admits(PASSWORD)
+    assert sign_in.hears("192.0.2.1")
+    assert sign_in.admits(PASSWORD, "192.0.2.1")
+
+
+def test_no_stranger_shuts_an_operator_out() -> None:
+    sign_in = SignIn(PASSWORD, "secret", lambda: NOON)
+    for number in range(1_000):
+        assert not sign_in.admits("another", f"192.0.2.{number % 250}")
+
+    assert sign_in.hears("198.51.100.1")
+    for _ in range(2):
+        assert not sign_in.admits("mistyped", "198.51.100.1")
+    assert sign_in.hears("198.51.100.1")
+
+
+def test_of_many_clients_together_a_few_tries_each_are_heard() -> None:
+    sign_in = SignIn(PASSWORD, "secret", lambda: NOON)
+
+    heard = 0
+    for stranger in (f"192.0.2.{number}" for number in range(100)):
+        while sign_in.hears(stranger):
+            sign_in.admits("another", stranger)
+            heard += 1
+
+    # Ten clients had ten tries each, ninety had three.
+    assert heard == 10 * 10 + 90 * 3
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "whose"),
+    [
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "203.0.113.7", "203.0.113.7"),
+        ("172.18.0.2", "1.1.1.1, 203.0.113.7", "203.0.113.7"),
+        ("198.18.0.1", "", "198.18.0.1"),
+        ("8.8.8.8", "203.0.113.7", "8.8.8.8"),
+        ("127.0.0.1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("127.0.0.1", "unix:", "unix:"),
+    ],
+)
+def test_a_client_is_who_nginx_says_it_is_and_cannot_say_so_itself(
+    peer: str, forwarded: str, whose: str
+) -> None:
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    with Flask(__name__).test_request_context(headers=headers, environ_base={"REMOTE_ADDR": peer}):
+        assert client(request) == whose
 
 
 def test_a_clock_that_is_set_back_shuts_nobody_out_for_longer() -> None:
     now = NOON
     sign_in = SignIn(PASSWORD, "secret", lambda: now)
     for _ in range(10):
-        assert not sign_in.admits("another")
+        assert not sign_in.admits("another", "192.0.2.1")
 
     now -= timedelta(days=1)
 
-    assert sign_in.is_open
+    assert sign_in.hears("192.0.2.1")
 
 
 @pytest.mark.parametrize(("password", "secret"), [("another-password", "s"), (PASSWORD, "other")])
 def test_another_password_or_key_ends_every_session(password: str, secret: str) -> None:
     before = SignIn(PASSWORD, "s", lambda: NOON)
     after = SignIn(password, secret, lambda: NOON)
-    cookie = before.begin(Response()).headers["Set-Cookie"].partition(";")[0]
+    cookie = before.begin(Response(), "").headers["Set-Cookie"].partition(";")[0]
 
     with Flask(__name__).test_request_context(headers={"Cookie": cookie}):
         assert before.operator(request) is not None
@@ -163,7 +207,7 @@ def test_a_session_lasts_twelve_hours_also_on_a_machine_behind(
     with monkeypatch.context() as patch:
         signed_at = int(datetime.now(UTC).timestamp() + hours * 3600)
         patch.setattr(TimestampSigner, "get_timestamp", lambda _: signed_at)
-        cookie = sign_in.begin(Response()).headers["Set-Cookie"].partition(";")[0]
+        cookie = sign_in.begin(Response(), "").headers["Set-Cookie"].partition(";")[0]
 
     with Flask(__name__).test_request_context(headers={"Cookie": cookie}):
         assert (sign_in.operator(request) is not None) == holds
@@ -172,7 +216,7 @@ def test_a_session_lasts_twelve_hours_also_on_a_machine_behind(
 def test_who_signed_out_is_out(operator: Operator) -> None:
     answer = operator.post("sign-out")
 
-    assert answer.headers["Set-Cookie"].startswith("checkout-proxy-operator=;")
+    assert answer.headers["Set-Cookie"].startswith("__Secure-checkout-proxy-operator=;")
 
 
 LARGE = "password=" + "a" * 20_000

@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from proxy import assets
 from proxy.admin import shown
+from proxy.admin.signin import client
 from proxy.admin.surface import Surface
 from proxy.checkouts import public_id
 from proxy.errors import StoreAway, Unavailable
@@ -48,7 +49,12 @@ def register(routes: Blueprint, surface: Surface) -> None:
         g.operator = surface.sign_in.operator(request)
         limit = _MOST_BYTES if g.operator is None else _MOST_PASTED
         request.max_content_length = request.max_form_memory_size = limit
-        return None if request.endpoint in _OPEN else _checked()
+        if request.endpoint in _OPEN:
+            g.operator = None
+            return None
+        if g.operator is not None and not surface.sessions.holds(g.operator):
+            g.operator = None
+        return _checked()
 
     routes.after_request(_protected)
     _explain(routes)
@@ -99,15 +105,13 @@ def _sign_in(routes: Blueprint, surface: Surface) -> None:
     def sign_in() -> ResponseReturnValue:
         if request.method == "GET":
             return render_template("admin/sign-in.html")
-        if not surface.sign_in.is_open:
-            words = "Too many wrong passwords came in. Wait five minutes."
-            return render_template("admin/sign-in.html", error=words), 429
-        if not surface.sign_in.admits(request.form.get("password", "")):
-            return render_template("admin/sign-in.html", error="That is not the password."), 403
-        return surface.sign_in.begin(make_response(redirect(url_for("admin.home"), 303)))
+        return _tried(surface)
 
     @routes.post("/sign-out")
     def sign_out() -> ResponseReturnValue:
+        if request.form.get("wish") == "everywhere":
+            surface.sessions.end_all()
+        surface.sessions.end(g.operator)
         return surface.sign_in.end(make_response(redirect(url_for("admin.sign_in"), 303)))
 
     @routes.get("/style.css")
@@ -115,3 +119,15 @@ def _sign_in(routes: Blueprint, surface: Surface) -> None:
         response = send_from_directory(assets.folder("static"), "admin.css")
         response.headers["Cache-Control"] = "private, max-age=600"
         return response
+
+
+def _tried(surface: Surface) -> ResponseReturnValue:
+    """Return what a password leads to."""
+    whose = client(request)
+    if not surface.sign_in.hears(whose):
+        words = "Too many wrong passwords came in. Wait five minutes."
+        return render_template("admin/sign-in.html", error=words), 429
+    if not surface.sign_in.admits(request.form.get("password", ""), whose):
+        return render_template("admin/sign-in.html", error="That is not the password."), 403
+    home = make_response(redirect(url_for("admin.home"), 303))
+    return surface.sign_in.begin(home, surface.sessions.era)

@@ -8,22 +8,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from flask import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-COOKIE = "checkout-proxy-operator"
+# With this prefix browsers take it over HTTPS alone, and from this machine.
+COOKIE = "__Secure-checkout-proxy-operator"
 PATH = "/admin"
 
 _AGE = timedelta(hours=12)
-_TRIES, _WITHIN = 10, timedelta(minutes=5)
+_WITHIN = timedelta(minutes=5)
+# A client's first tries are heard whatever others do: nobody can shut an operator out.
+_HEARD, _TRIES, _TRIES_OF_ALL = 3, 10, 100
+_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Somebody who signed in; *csrf* is what a form of theirs has to bring along."""
+    """Somebody who signed in; *csrf* is what a form of theirs has to bring along.
+
+    *era* is of all sessions that nobody has ended together since.
+    """
 
     csrf: str
+    era: str
+
+    @property
+    def session(self) -> str:
+        """What the session is called where it is written down: nobody can make a cookie of it."""
+        return sha256(self.csrf.encode()).hexdigest()
 
     def has_sent(self, csrf: str) -> bool:
         """Tell whether a form that brings *csrf* is one of this operator's pages."""
@@ -33,8 +47,8 @@ class Operator:
 class SignIn:
     """Let in who knows *password*; *secret* signs the sessions, and a new one of either ends them.
 
-    Each web worker counts wrong passwords by itself: after ten within five minutes it hears of no
-    other, whoever asks.
+    Each web worker counts wrong passwords by itself, of the last five minutes: it hears of ten from
+    one client, and where all clients together had a hundred, of three.
     """
 
     def __init__(self, password: str, secret: str, now: Callable[[], datetime]) -> None:
@@ -44,28 +58,29 @@ class SignIn:
         self._serializer = URLSafeTimedSerializer(
             key, salt="checkout-proxy.admin", signer_kwargs={"digest_method": sha256}
         )
-        self._wrong: deque[datetime] = deque(maxlen=_TRIES)
+        self._wrong: deque[tuple[datetime, str]] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a password is heard at all just now."""
+    def hears(self, client: str) -> bool:
+        """Tell whether a password of *client* is heard at all just now."""
+        now = self._now()
         with self._lock:
-            is_full = len(self._wrong) == _TRIES
             # Set back by a day, a clock would else shut the operator out for a day.
-            return not is_full or abs(self._now() - self._wrong[0]) > _WITHIN
+            wrong = [each for at, each in self._wrong if abs(now - at) <= _WITHIN]
+        limit = _TRIES if len(wrong) < _TRIES_OF_ALL else _HEARD
+        return wrong.count(client) < limit
 
-    def admits(self, password: str) -> bool:
-        """Tell whether *password* is right, and remember where it is not."""
+    def admits(self, password: str, client: str) -> bool:
+        """Tell whether *password* is right, and remember whose it was where it is not."""
         if hmac.compare_digest(password.encode(), self._password.encode()):
             return True
         with self._lock:
-            self._wrong.append(self._now())
+            self._wrong.append((self._now(), client))
         return False
 
-    def begin(self, response: Response) -> Response:
-        """Let *response* begin a session."""
-        cookie = self._serializer.dumps(secrets.token_urlsafe(24))
+    def begin(self, response: Response, era: str) -> Response:
+        """Let *response* begin a session of *era*."""
+        cookie = self._serializer.dumps([secrets.token_urlsafe(24), era])
         response.set_cookie(
             COOKIE,
             str(cookie),
@@ -93,4 +108,24 @@ class SignIn:
         # By the serializer's own measure a session that another machine, a second ahead of this
         # one, has just begun would be over.
         is_recent = abs(datetime.now(UTC) - began_at) < _AGE
-        return Operator(said) if is_recent and isinstance(said, str) else None
+        return Operator(*said) if is_recent and isinstance(said, list) else None
+
+
+def client(request: Request) -> str:
+    """Return whose *request* it is: nginx says so, where it stands before us on our own network."""
+    peer = request.remote_addr or ""
+    said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    if said and (address := _address(peer)) and address.is_private:
+        peer = said
+    address = _address(peer)
+    if isinstance(address, IPv6Address):
+        # One subscriber has all of them.
+        return str(ip_network((int(address), 64), strict=False))
+    return peer
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask import abort
 
 from proxy import collect
+from proxy.admin.sessions import Sessions
 from proxy.admin.signin import SignIn
 from proxy.checkouts import Checkout
 from proxy.errors import StoreAway
@@ -48,6 +49,7 @@ class Surface:
 
     shops: Mapping[str, Shop]
     sign_in: SignIn
+    sessions: Sessions
     now: Callable[[], datetime]
 
     def shop(self, name: str) -> Shop:

@@ -315,8 +315,12 @@ class Book(Reader):
     def tidy(self, shop: str, now: datetime) -> None:
         """Remove one hour of what was counted more than eight days ago, where there is one.
 
-        What was ever counted stays.
+        What was ever counted stays. Of ended sessions those are forgotten that are over by now.
         """
+        ends = schema.sign_outs.c
+        over = (ends.shop == shop) & (ends.session != "") & (ends.at < now - _SIGN_OUTS_KEPT)
+        with self._engine.begin() as connection:
+            connection.execute(delete(schema.sign_outs).where(over))
         bite = self._oldest_bite(shop, now - _TALLIES_KEPT)
         if bite is not None:
             with self._engine.begin() as connection:
@@ -336,6 +340,8 @@ class Book(Reader):
 
 _TALLIES_KEPT = timedelta(days=8)
 _ALARMS_KEPT = timedelta(days=7)
+# Twice as long as a session lasts.
+_SIGN_OUTS_KEPT = timedelta(days=1)
 _BITE = timedelta(hours=1)
 
 

@@ -30,6 +30,7 @@ from proxy.facts import (
     Fact,
     OrderPlaced,
     PruneAsked,
+    SignedOut,
     StatePosted,
 )
 from proxy.store import erasing, rows, schema
@@ -65,6 +66,7 @@ class Folding:
         self._questions: list[Received] = []
         self._erased: dict[CartKey, datetime] = {}
         self._lie_elsewhere: list[Received] = []
+        self._sign_outs: list[SignedOut] = []
 
         self.to_prune: dict[str, datetime] = {}
         """Before when all is to be removed, by shop, where somebody asked for that."""
@@ -79,6 +81,9 @@ class Folding:
         self._marks[item.inbox] = max(item.seq, self._marks.get(item.inbox, 0))
         if item.kind == "counted":
             self._add_counts(item)
+            return
+        if item.kind == "signed-out":
+            self._end_sessions(item)
             return
         if item.kind == "question":
             # It changes nothing, and what it says of a person is not to stay among the facts.
@@ -109,6 +114,7 @@ class Folding:
         heard = {(fact["shop"], fact["cart_id"]) for fact in self._facts}
         rows.erase_closed(self._connection, {key: self._checkouts.get(key, []) for key in heard})
         rows.save_questions(self._connection, self._questions)
+        rows.save_sign_outs(self._connection, self._sign_outs)
         for shop, tally in self._tallies.items():
             rows.add_up(self._connection, shop, tally)
         marks = [{"inbox": inbox, "seq": seq} for inbox, seq in self._marks.items()]
@@ -165,6 +171,15 @@ class Folding:
             logger.exception("counts cannot be taken in")
         else:
             self._tally(item.shop).add(item.received_at, counts)
+
+    def _end_sessions(self, item: Received) -> None:
+        try:
+            fact = facts.decode(item.kind, item.body)
+        except ValueError:
+            logger.exception("the end of a session cannot be taken in")
+        else:
+            assert isinstance(fact, SignedOut)
+            self._sign_outs.append(fact)
 
     def _tally(self, shop: str) -> Tally:
         return self._tallies.setdefault(shop, Tally())

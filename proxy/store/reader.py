@@ -129,6 +129,16 @@ class Reader:
             row = connection.execute(query).one_or_none()
         return Standing() if row is None else Standing(**row._asdict())
 
+    def sign_outs(self, shop: str, session: str) -> tuple[str, bool]:
+        """Return the era of the operators' sessions, and whether *session* was ended."""
+        table = schema.sign_outs
+        query = select(table.c.session, table.c.id).where(
+            table.c.shop == shop, table.c.session.in_(("", session))
+        )
+        with self._engine.connect() as connection:
+            known = {row.session: row.id for row in connection.execute(query)}
+        return known.pop("", ""), bool(known)
+
     def counts(self, shop: str) -> dict[Status, int]:
         """Return how many checkouts of *shop* stand where."""
         table = schema.checkouts

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, Status
+from proxy.facts import SignedOut
 from proxy.store import schema
 from proxy.store.received import Received
 from proxy.tallies import Tally
@@ -203,6 +204,21 @@ def save_questions(connection: Connection, asked: Sequence[Received]) -> None:
         for item in asked:
             about = {"shop": item.shop, "inbox": item.inbox, "seq": item.seq}
             connection.execute(ERASE_RECEIVED, about)
+
+
+def save_sign_outs(connection: Connection, ends: Sequence[SignedOut]) -> None:
+    """Write down which operators' sessions were ended."""
+    rows = {
+        (each.shop, each.session): {
+            "shop": each.shop,
+            "session": each.session or "",
+            "id": each.id,
+            "at": each.received_at,
+        }
+        for each in ends
+    }
+    if rows:
+        connection.execute(replacing(schema.sign_outs, connection), list(rows.values()))
 
 
 def _question_row(item: Received) -> dict[str, Any]:

@@ -305,6 +305,17 @@ attempts = Table(
     Index("attempts_of_a_cart", "shop", "cart_id"),
 )
 
+# The row without a session says in which era all are that nobody has ended.
+sign_outs = Table(
+    "sign_outs",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("session", String(64), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("at", Instant, nullable=False),
+    PrimaryKeyConstraint("shop", "session"),
+)
+
 accounts = Table(
     "accounts",
     book,
