@@ -67,6 +67,8 @@ _DEFAULTS: dict[str, Any] = {
     "late": timedelta(hours=12),
     "keep": timedelta(days=30),
     "consent": "opt-out",
+    "consent_regions": (),
+    "region_header": None,
     "guests": "off",
     "trusted_proxies": (),
     "budgets": Budget(token=120, cart=120, address=60, client=600),

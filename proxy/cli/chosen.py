@@ -3,11 +3,12 @@
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy import shops
+from proxy import keyfiles, shops
 from proxy.settings import Settings
 from proxy.settings.reading import Judge
 
@@ -28,6 +29,14 @@ def shop(name: str | None, *, need: tuple[str, ...] = (), judge: Judge | None = 
     if name is None:
         raise click.UsageError(f"Which of the shops {listed}? Say it with --shop.")
     raise click.UsageError(f"There is no shop {name}: there is {listed}.")
+
+
+def open_files() -> Iterator[str]:
+    """Yield who may read which secret and should not."""
+    for section in shops.sections(os.environ).sections.values():
+        for where, path in keyfiles.named(os.environ, section):
+            if (found := keyfiles.opened(Path(path))) is not None:
+                yield f"{found.who} may read the file that {where} names: {found.remedy}"
 
 
 def judge(carts: str, described: Mapping[str, Any], key: str) -> Collection[str]:

@@ -46,6 +46,8 @@ def _reading(need: tuple[str, ...], judge: Judge | None = None) -> shops.Read:
     def read() -> tuple[Settings, ...]:
         served = shops.read(os.environ, need=need, judge=judge)
         _warn_of_short_keys(served)
+        for words in dict.fromkeys(chosen.open_files()):
+            logger.warning("%s", words)
         return served
 
     return read

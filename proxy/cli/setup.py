@@ -22,6 +22,8 @@ def settings() -> None:
         "\nIn the file, [shops.NAME] may have, instead of the variables (docs/many-shops.md):"
     )
     click.echo(click.wrap_text(", ".join(sorted(names().members)), 78, "    ", "    "))
+    for words in dict.fromkeys(chosen.open_files()):
+        click.secho(f"\n{words}", fg="yellow", err=True)
 
 
 @click.command()

@@ -1,9 +1,9 @@
 """Configuration: every mistake of the settings at once, and keys that can be guessed or read."""
 
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from proxy import keyfiles
 from proxy.doctor.finding import Finding, warning, well, wrong
 from proxy.doctor.setup import Setup
 from proxy.settings import PREFIX, Settings
@@ -69,15 +69,5 @@ def _is_weak(key: str) -> bool:
 def _files(setup: Setup) -> Iterator[Finding]:
     named = {where: path for shop in setup.shops for where, path in shop.key_files.items()}
     for where, path in named.items():
-        if _is_open(Path(path)):
-            words = f"everybody on this machine may read the file that {where} names"
-            yield warning("keys", words, f"chmod o-rwx {path}")
-
-
-def _is_open(path: Path) -> bool:
-    try:
-        # A folder on the way that lets nobody else in closes all that lies in it.
-        folders = (folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
-        return bool(path.stat().st_mode & stat.S_IROTH) and all(folders)
-    except OSError:
-        return False  # It was said among the mistakes.
+        if (found := keyfiles.opened(Path(path))) is not None:
+            yield warning("keys", f"{found.who} may read the file that {where} names", found.remedy)

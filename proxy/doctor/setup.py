@@ -1,11 +1,11 @@
 """Setup: what is examined, the settings as far as they can be read, and what the operator named."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from proxy import shops
+from proxy import keyfiles, shops
 from proxy.config import Section
 from proxy.errors import Misconfigured
 from proxy.settings import PREFIX, SENDER, WEB, Settings, reading, variable
@@ -141,17 +141,8 @@ def _setup(
         environ=environ,
         mistakes=mistakes,
         doubtful=more | frozenset(doubtful),
-        key_files=dict(_key_files(environ, section)),
+        key_files=dict(keyfiles.named(environ, section)),
     )
-
-
-def _key_files(environ: Mapping[str, str], section: Section) -> Iterator[tuple[str, str]]:
-    for name, path in sorted(environ.items()):
-        if name.startswith(PREFIX) and name.endswith("_FILE"):
-            yield name, path.strip()
-    for name, path in section.texts.items():
-        if name.endswith("_file"):
-            yield section.at[name], path
 
 
 # -- without what cannot be read ---------------------------------------------------------

@@ -47,6 +47,15 @@ def place(section: Section, name: str) -> str:
     return next((section.at[way] for way in ways if way in section.at), variable(name))
 
 
+def _is_near_a_file(path: str) -> bool:
+    """Tell whether *path* leads into a folder that is there: so does no secret that begins so."""
+    folder = Path(path).parent
+    try:
+        return path.startswith("/") and folder != Path("/") and folder.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 class _Reading:
     """One pass over a section and the environment that collects mistakes and goes on."""
 
@@ -175,7 +184,7 @@ class _Reading:
             text = Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
             # What is no path may be the secret itself, put into the wrong variable.
-            what = path if path.startswith("/") else "no file of that name"
+            what = path if _is_near_a_file(path) else "no file of that name"
             self._note(name, f"{place} cannot be read: {what} ({error.strerror})")
             return None
         except ValueError:
