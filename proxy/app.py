@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from flask_cors import CORS
 
 from proxy import clients, collect, guest, health, identity, openapi, problems, shop, shops
@@ -52,9 +52,25 @@ def create_app(served: Sequence[Settings] | None = None) -> Flask:
         max_age=timedelta(hours=1),
     )
     problems.explain(app, _refused_by(opened))
+    app.after_request(_protected)
     if shared.fast == "on":
         app.wsgi_app = Fast(app, page, f"{shared.prefix}/state")  # type: ignore[method-assign]
     return app
+
+
+# What has words of its own, a page or the snippet, keeps them.
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def _protected(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
 
 
 def _inboxes(served: Sequence[Settings]) -> list[tuple[Settings, Inbox]]:
