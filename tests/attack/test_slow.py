@@ -1,18 +1,21 @@
 """Slow connections: two thousand that never come to their end, and shoppers who do not notice."""
 
 import json
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPSConnection
 from math import ceil
 from pathlib import Path
 from statistics import median
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from proxy.store import Store
@@ -58,22 +61,27 @@ def slow_clients(nginx: Nginx, kind: str) -> Iterator[None]:
     """Have slowhttptest hold connections open meanwhile, whose headers or bodies trickle."""
     command = ["slowhttptest", kind, "-c", str(SLOW), "-r", "1000", "-i", "4", "-l", "120"]
     command += ["-s", "8192", "-t", "POST", "-x", "24", "-p", "5", "-u", f"{nginx.url}/co/state"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # nginx cuts them off, and when all are gone it ends: then they come again.
+    again = ["sh", "-c", 'while :; do "$@"; done', "sh", *command]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(again, stdout=quiet, stderr=quiet, start_new_session=True)
     try:
-        until(lambda: process.poll() is not None or connections(process.pid) > 100, timeout=30)
+        until(lambda: connections(process.pid) > SLOW / 20, timeout=60)
         # All of them have come, or as many as are let in.
         until(lambda: connections(process.pid) >= SLOW or settled(process.pid), timeout=60)
         yield
-        assert process.poll() is None, "the slow clients were gone before the others"
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def connections(pid: int) -> int:
-    """Return how many sockets the process *pid* has open."""
-    folder = Path(f"/proc/{pid}/fd")
-    return len(list(folder.iterdir())) if folder.exists() else 0
+    """Return how many files, which are sockets, the children of the process *pid* have open."""
+    many = 0
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):
+            many += child.num_fds()
+    return many
 
 
 def settled(pid: int) -> bool:
