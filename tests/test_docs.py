@@ -108,6 +108,22 @@ def test_every_document_can_be_reached_from_the_readme() -> None:
     assert {path for path in documents() if "docs" in path.parts} <= reached
 
 
+def test_every_test_that_the_threat_model_names_is_one() -> None:
+    model = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", model)
+    lines = re.findall(r"^\| .+ \| .+ \| (.+) \|$", model, re.M)
+
+    missing = [
+        (module, name)
+        for module, name in named
+        if f"\ndef {name}(" not in (ROOT / "tests" / module).read_text(encoding="utf-8")
+    ]
+
+    assert missing == []
+    assert len(named) > 20
+    assert [line for line in lines[1:] if ".py::" not in line] == []
+
+
 def test_every_setting_that_the_documents_name_is_one() -> None:
     known = {variable for variable, _, _ in described()}
     # What an example's own server is told (docs/examples/), and a name that stands for all.
