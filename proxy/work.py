@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _RESTART_SECONDS = 1.0
-_SEALED_SECONDS = 15.0
+_SEALED_SECONDS = 5.0
 
 
 def work(served: Sequence[Settings], stop: threading.Event) -> None:
@@ -73,7 +73,7 @@ def _work(settings: Settings, stop: threading.Event) -> None:
                 if book is not None:
                     _send(settings, store, book, stop)
         except StoreSealed as error:
-            if said != (said := str(error)):  # once, and not four times a minute
+            if said != (said := str(error)):  # once, and not at every try
                 logger.error("%s: %s; nothing is sent before it is there", settings.shop, error)
             stop.wait(_SEALED_SECONDS)
         except (AccountLost, StoreAway) as error:

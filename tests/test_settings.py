@@ -55,6 +55,7 @@ _DEFAULTS: dict[str, Any] = {
     "origins": (),
     "prefix": "/co",
     "store": "sqlite:///checkout-proxy-store",
+    "store_keys": None,
     "spool": Path("checkout-proxy-spool"),
     "carts": "push",
     "carts_url": None,

@@ -7,7 +7,6 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from datetime import date, timedelta
-from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -192,17 +191,19 @@ def _check_postgresql(url: str) -> None:
 
 def store_keys(text: str) -> tuple[str, ...]:
     said = keys(text)
-    if find_spec("cryptography") is None:
-        raise ValueError("wants a package: pip install 'checkout-proxy[encryption]'")
+    try:
+        import cryptography.fernet  # noqa: F401 - whether it is there is all that is asked
+    except ImportError:
+        words = "wants a package: pip install 'checkout-proxy[encryption]'"
+        raise ValueError(words) from None
     for place, key in enumerate(said, start=1):
         if key != OFF and not _is_store_key(key):
             raise ValueError(
                 f"has a key, number {place}, that is none: `checkout-proxy key` makes one"
             )
     if OFF in said[:-1] or said == (OFF,):
-        raise ValueError(
-            f"has {OFF} elsewhere than at the end, behind keys that open what lies there"
-        )
+        words = f"has {OFF} elsewhere than at the end, behind keys that open what lies there"
+        raise ValueError(words)
     return said
 
 
