@@ -74,10 +74,12 @@ def _said(count: int) -> Iterator[Received]:
             yield received(fact, seq, inbox="an-inbox-that-is-gone")
 
 
-def drain(folder: Path, count: int, *, throttled: bool, patience: float = 1_800) -> Drained:
-    """Let ``checkout-proxy work`` send what :func:`lay_up` left in *folder*."""
+def drain(
+    folder: Path, count: int, *, throttled: bool, patience: float = 1_800, **settings: str
+) -> Drained:
+    """Let ``checkout-proxy work`` send what :func:`lay_up` left in *folder*, under *settings*."""
     with _klaviyo(throttled) as (url, ask):
-        env = ours(environment(folder, url, SETTLE="0"))
+        env = ours(environment(folder, url, **{"SETTLE": "0", **settings}))
         command = [sys.executable, "-m", "proxy", "work"]
         with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as worker:
             process = psutil.Process(worker.pid)

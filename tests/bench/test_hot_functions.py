@@ -9,12 +9,14 @@ from proxy import collect, door, facts, payload
 from proxy.checkouts import ConsentMode, Rules, fold
 from proxy.identity import Profile
 from proxy.payload import Event
+from proxy.store.seal import Seal
 from proxy.tokens import Tokens
 from tests.bench.load import body
 from tests.said import CART, JANE, JOHN, NOON, after, pushed, state
 from tests.web import TOKEN_KEY
 
 RULES = Rules(settle=timedelta(seconds=30), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+KEY = "bm90IGEgc2VjcmV0OiBhIGtleSBmb3IgdGhlIGJlbmM="
 STATE = body().replace("@ID@", "0" * 16).encode()
 
 
@@ -42,6 +44,18 @@ def test_a_fact_is_written(benchmark: BenchmarkFixture) -> None:
     fact = state(0, email=JANE, first_name="Jane", checkout_url="https://shop.example/checkout")
 
     assert facts.decode("state", benchmark(facts.encode, fact)) == fact
+
+
+def test_a_fact_is_sealed(benchmark: BenchmarkFixture) -> None:
+    seal, written = Seal([KEY]), facts.encode(state(0, email=JANE, first_name="Jane"))
+
+    assert seal.opened(benchmark(seal.sealed, written)) == written
+
+
+def test_a_sealed_fact_is_opened(benchmark: BenchmarkFixture) -> None:
+    seal, written = Seal([KEY]), facts.encode(state(0, email=JANE, first_name="Jane"))
+
+    assert benchmark(seal.opened, seal.sealed(written)) == written
 
 
 def test_a_correction_is_folded_in(benchmark: BenchmarkFixture) -> None:
