@@ -115,8 +115,9 @@ class Erasing:
             if key[0] == fact.shop and any(_is_about(each, asked, hashes) for each in of):
                 reached.add(key)
         for key, kept in carts.items():
-            if key[0] == fact.shop and kept and asked.came_after(kept.received_at):
-                reached |= {key} if names & erasures.names_in_cart(kept.cart) else set()
+            # Also one that was put later: it may have replaced another that named them before.
+            if key[0] == fact.shop and kept and names & erasures.names_in_cart(kept.cart):
+                reached.add(key)
         return reached
 
     def remember(self, asked: ErasureAsked, until: datetime, carts: Iterable[CartKey]) -> None:
