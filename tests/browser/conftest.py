@@ -315,6 +315,9 @@ def browser_type_launch_args() -> dict[str, Any]:
             "--ignore-certificate-errors",
             # Else the snippet takes our shopper for the robot it is.
             "--disable-blink-features=AutomationControlled",
+            # And the proxy by its name: HeadlessChrome is no shopper's.
+            "--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/140.0.0.0 Safari/537.36",
             # A name that is not loopback, so that plain http is what it is for a shop: insecure.
             "--host-resolver-rules=MAP shop.test 127.0.0.1",
         ],
