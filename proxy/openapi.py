@@ -107,6 +107,13 @@ def _operations(prefix: str, *, guests: bool) -> Iterator[_Operation]:
         success=202,
         body=shop.NewOrder,
     )
+    yield _Operation(
+        method="post",
+        path="/v1/erasures",
+        summary="All that is kept of a person, or about a cart, is to be erased",
+        success=202,
+        body=shop.NewErasure,
+    )
 
 
 def _response(status: int) -> Json:
