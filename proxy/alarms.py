@@ -20,6 +20,7 @@ class Name(StrEnum):
     DISK_NEARLY_FULL = "disk nearly full"
     BACKLOG = "backlog"
     EVENTS_MISSING = "events missing"
+    KEPT_BACK = "kept back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +123,13 @@ class Signs:
     last_missing: str = ""
     """The unique_id of the last one that it had not, where that is remembered."""
 
+    kept_back: Mapping[str, int] = field(default_factory=dict)
+    """How many checkouts came into quarantine in the last hour, by reason."""
+
 
 def alarms(signs: Signs) -> list[Alarm]:
     """Return the alarms that *signs* call for, one of a name at most."""
-    rules = _dead_letters, _flat_line, _retirement, _key, _source, _disk, _backlog, _missing
-    return [alarm for rule in rules if (alarm := rule(signs)) is not None]
+    return [alarm for rule in _RULES if (alarm := rule(signs)) is not None]
 
 
 def news(known: Iterable[RaisedAlarm], there: Sequence[Alarm], now: datetime) -> list[News]:
@@ -299,3 +302,24 @@ def _missing(signs: Signs) -> Alarm | None:
         "a unique_id that is there already; another identifier is another profile. checkout-proxy "
         "trace shows the request for Klaviyo's support",
     )
+
+
+def _kept_back(signs: Signs) -> Alarm | None:
+    many = sum(signs.kept_back.values())
+    if many < _MANY_KEPT_BACK:
+        return None
+    most = max(signs.kept_back, key=signs.kept_back.__getitem__)
+    return Alarm(
+        name=Name.KEPT_BACK,
+        words=f"{many} checkouts were kept back in the last hour, most of them: {most}",
+        remedy="somebody tries out cards or addresses, or nginx does not tell shoppers apart, who "
+        "behind a CDN need set_real_ip_from there; checkout-proxy release lets go whom you believe",
+    )
+
+
+_MANY_KEPT_BACK = 50
+
+_RULES = (
+    *(_dead_letters, _flat_line, _retirement, _key, _source, _disk, _backlog, _missing),
+    _kept_back,
+)

@@ -26,6 +26,7 @@ _EVERY = timedelta(seconds=15)
 # Longer ago than that, no dead letter is news any more.
 _NEWS = 2 * alarms.AGAIN_AFTER
 _A_DAY = timedelta(days=1)
+_AN_HOUR = timedelta(hours=1)
 
 
 class Watch:
@@ -151,6 +152,7 @@ class Watch:
             looked_for=arrived + missing,
             missing=missing,
             last_missing="" if self._audit is None else self._audit.last_missing,
+            kept_back=self._book.by_detail(self._shop, What.QUARANTINED, now - _AN_HOUR, now),
         )
 
     def _dead(self, now: datetime, known: list[RaisedAlarm]) -> tuple[int, int, str]:

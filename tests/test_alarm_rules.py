@@ -176,3 +176,14 @@ def test_one_event_that_is_missing_is_enough(last: str) -> None:
     # However many more there are: whoever was told once goes and looks.
     assert alarms.alarms(replace(signs, missing=9))[0].grade == alarm.grade
     assert names(looked_for=1400) == []
+
+
+def test_fifty_that_are_kept_back_within_an_hour_are_told_once() -> None:
+    signs = Signs(**FINE, kept_back={"a bot's user agent": 9, "a crowd": 41})
+    (alarm,) = alarms.alarms(signs)
+
+    assert alarm.name is Name.KEPT_BACK
+    assert alarm.words.startswith("50 checkouts were kept back in the last hour")
+    assert alarm.words.endswith("most of them: a crowd")
+    assert alarms.alarms(replace(signs, kept_back={"a crowd": 900}))[0].grade == alarm.grade
+    assert names(kept_back={"a crowd": 49}) == []

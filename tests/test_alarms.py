@@ -19,7 +19,7 @@ from proxy.tallies import What
 from tests.actors import until
 from tests.platform import KEY as CARTS_KEY
 from tests.platform import Platform, recorded
-from tests.said import NOON, after, counted, pushed, replay, state
+from tests.said import JANE, NOON, after, counted, pushed, replay, state
 from tests.test_delivery import Scene, scene
 from tests.watching import Receiver, receiver
 
@@ -114,6 +114,24 @@ def test_dead_letters_are_told_until_none_is_left(watched: Watched) -> None:
 
     assert alarm.words == ("2 new dead letters, most of them: Klaviyo answered 400; 2 in all")
     assert watched.scene.count(Status.DELIVERED) == 2
+
+
+def test_a_crowd_that_is_kept_back_is_told_for_an_hour(watched: Watched) -> None:
+    watched.look()
+    bots = [
+        state(watched.scene.clock.minute, f"c-{number}", email=JANE, automated=True)
+        for number in range(50)
+    ]
+
+    watched.scene.hear(*bots)
+    watched.wait_for((Name.KEPT_BACK, RAISED))
+    watched.look(60)
+    watched.wait_for((Name.KEPT_BACK, RAISED), (Name.KEPT_BACK, CLEARED))
+
+    (alarm,) = watched.scene.book.alarms("shop")
+    assert alarm.words.startswith("50 checkouts were kept back")
+    assert alarm.words.endswith("a bot's user agent")
+    assert not watched.scene.klaviyo.events
 
 
 def test_more_dead_letters_are_told_after_an_hour(watched: Watched) -> None:
