@@ -192,12 +192,13 @@ class Proxy(Program):
             *options,
         )
         super().__init__("proxy", *command, env=ours(env))
+        self._has_sender = "--web-only" not in options
         self._store = env.get("CHECKOUT_PROXY_STORE", "")
         self._shop = env.get("CHECKOUT_PROXY_SHOP", "shop")
 
     def start(self) -> None:
         """Return once it answers; a store that is not there yet has its tables already."""
-        if self._store.startswith("sqlite:"):
+        if self._has_sender and self._store.startswith("sqlite:"):
             lay_book(Store.of(self._shop, self._store))
         super().start()
 
@@ -210,10 +211,12 @@ class Proxy(Program):
 
 def lay_book(store: Store) -> None:
     """Lay a book in which nothing is written where no store is: Alembic takes half a second."""
-    with suppress(Misconfigured, FileExistsError):
-        store.folder.mkdir(mode=0o700, parents=True)
-        (store.folder / "checkouts.db").touch(mode=0o600)
-        (store.folder / "checkouts.db").write_bytes(_empty_book())
+    if not store.folder.exists():
+        with suppress(Misconfigured):
+            store.prepare()
+            book = store.folder / "checkouts.db"
+            book.touch(mode=0o600)
+            book.write_bytes(_empty_book())
 
 
 @cache

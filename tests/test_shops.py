@@ -88,6 +88,7 @@ def environ(folder: Path, *stalls: Stall, store: str = "") -> dict[str, str]:
     config.write_text("".join(each.table for each in stalls))
     return {
         "CHECKOUT_PROXY_CONFIG": f"{config}",
+        "CHECKOUT_PROXY_DNS": "off",
         "CHECKOUT_PROXY_STORE": store or f"sqlite:///{folder}/store",
         "CHECKOUT_PROXY_SPOOL": f"{folder}/spool",
     }

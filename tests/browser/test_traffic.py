@@ -37,13 +37,18 @@ class Traffic:
         self.said: dict[str, str | bytes] = {}
         # What has come, and was not to be read any more when it was asked for.
         self.missed: list[str] = []
+        page.context.on("request", lambda request: self._note_sent(request))
         page.context.on("requestfinished", lambda request: self._note(request))
+
+    def _note_sent(self, request: Request) -> None:
+        # Here, and not once it is answered: that is told to nobody whose page is gone.
+        name = f"{len(self.said)} {request.method} {request.url}"
+        self.said[f"{name}: sent"] = request.post_data_buffer or b""
 
     def _note(self, request: Request) -> None:
         answer = request.response()
         assert answer is not None
         name = f"{len(self.said)} {request.method} {request.url}"
-        self.said[f"{name}: sent"] = request.post_data_buffer or b""
         self.said[f"{name}: headers"] = f"{request.all_headers()} {answer.headers_array()}"
         # A redirect has no body to be had; and the browser forgets one with its page.
         try:

@@ -432,7 +432,7 @@ def test_a_correction_while_an_attempt_is_unanswered_does_not_count_for_two_peop
     # More than one: what another test left behind may meet the first.
     scene.klaviyo.misbehave(Cut(counted=True), times=3)
     page = scene.page("corrected")
-    page.say(email="jane@gmial.com")
+    page.say(email="jame@shop-demo.io")
     until(lambda: scene.ledger.answered_yes("corrected"))
 
     page.say(email=JANE)
