@@ -25,7 +25,7 @@ SHOP = Path(__file__).with_name("oscar_shop.py")
 REQUIREMENTS = ("django-oscar==4.2.1", "django==5.2.*", "requests", "sorl-thumbnail")
 CACHE = Path.home() / ".cache/checkout-proxy-tests"
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @dataclass(frozen=True)
