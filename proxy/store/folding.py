@@ -173,13 +173,11 @@ class Folding:
             self._tally(item.shop).add(item.received_at, counts)
 
     def _end_sessions(self, item: Received) -> None:
-        try:
-            fact = facts.decode(item.kind, item.body)
-        except ValueError:
-            logger.exception("the end of a session cannot be taken in")
-        else:
-            assert isinstance(fact, SignedOut)
+        fact = self._read[id(item)]
+        if isinstance(fact, SignedOut):
             self._sign_outs.append(fact)
+        elif isinstance(fact, Exception):
+            logger.error("the end of a session cannot be taken in", exc_info=fact)
 
     def _tally(self, shop: str) -> Tally:
         return self._tallies.setdefault(shop, Tally())
