@@ -88,6 +88,6 @@ def numbers(text: str, usual: Mapping[str, int]) -> dict[str, int]:
         name, _, number = word.partition("=")
         if name not in usual or not (number.isascii() and number.isdecimal()) or len(number) > 9:
             example = " ".join(f"{name}={most}" for name, most in usual.items())
-            raise ValueError(f"is a list such as {example}, where 0 means none, and {word} is new")
+            raise ValueError(f"is a list such as {example}, where 0 is any number, and not {word}")
         said[name] = int(number)
     return said
