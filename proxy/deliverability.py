@@ -70,9 +70,7 @@ _ANSWERS = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer)
 
 @cache
 def asked(setting: str) -> Callable[[str], bool] | None:
-    """Return what tells whether a domain takes mail: ``on``, ``off``, or a name server's place."""
-    if setting == "off":
-        return None
+    """Return what tells whether a domain takes mail: by ``on``, or by a name server's place."""
     try:
         return Domains(_resolver(setting)).is_deliverable
     except dns.resolver.NoResolverConfiguration:

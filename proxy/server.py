@@ -5,10 +5,8 @@ import multiprocessing
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
-from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
 from granian.constants import Interfaces
@@ -18,27 +16,18 @@ from granian.server.mp import MPServer
 from proxy import logs, shops
 from proxy.errors import Misconfigured
 from proxy.leaving import leave_in_order
+from proxy.sender_process import SenderProcess
 from proxy.settings import Settings
-from proxy.stopping import (
-    SENDER_STOP_SECONDS,
-    WORKERS_STOP_SECONDS,
-    end_by_force,
-    on_signals,
-    outlive_the_terminal,
-    stop_on_signals,
-    when_orphaned,
-)
+from proxy.stopping import WORKERS_STOP_SECONDS, on_signals, outlive_the_terminal, when_orphaned
 
 if TYPE_CHECKING:
     from flask import Flask
 
 logger = logging.getLogger(__name__)
 
-_SPAWN = multiprocessing.get_context("spawn")
 # Each web worker waits for the disk in one commit with all others, so threads are cheap here.
 _THREADS = 20
 
-_RESTART_SECONDS = 1.0
 # So long an old web worker goes on beside its successor. One that takes longer to be up loses
 # nothing: what comes meanwhile waits in the queue.
 _OVERLAP_SECONDS = 2.0
@@ -139,74 +128,6 @@ def check_free(host: str, port: int) -> None:
         socket.create_server((host, port), family=family, dualstack_ipv6=host == "::").close()
     except OSError as error:
         raise Misconfigured(f"{host}:{port} cannot be had: {error.strerror}") from error
-
-
-class SenderProcess:
-    """The sender as a process of its own, started again when it dies."""
-
-    def __init__(self, served: tuple[Settings, ...]) -> None:
-        self._served = served
-        self._stopping = threading.Event()
-        self._begins_anew = False
-        self._watch: threading.Thread | None = None
-        self._process: SpawnProcess | None = None
-        # Around each start and each stop, so that no process begins that nobody would stop.
-        self._lock = threading.Lock()
-
-    def start(self) -> None:
-        """Start the process, and a thread that watches over it."""
-        self._watch = threading.Thread(target=self._keep_alive, daemon=True)
-        self._watch.start()
-
-    def begin_anew(self, served: tuple[Settings, ...]) -> None:
-        """Let another process take over when this one is done, for the shops *served*."""
-        with self._lock:
-            self._served, self._begins_anew = served, True
-            self._tell()
-
-    def stop(self) -> None:
-        """Stop the process, by force where it does not stop by itself."""
-        with self._lock:
-            self._stopping.set()
-            self._tell()
-        if self._watch is not None:
-            self._watch.join(SENDER_STOP_SECONDS)
-        if self._process is not None and self._process.is_alive():
-            self._process.kill()
-
-    def _tell(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-
-    def _keep_alive(self) -> None:
-        while (process := self._begun()) is not None:
-            process.join()
-            if not self._begins_anew and not self._stopping.wait(_RESTART_SECONDS):
-                logger.error("the sender died (%s); it is started again", process.exitcode)
-
-    def _begun(self) -> SpawnProcess | None:
-        """Return a process that has begun, or ``None`` where all is to end."""
-        with self._lock:
-            if self._stopping.is_set():
-                return None
-            self._begins_anew = False
-            self._process = _SPAWN.Process(target=_work_beside, args=(self._served,))
-            self._process.start()
-            return self._process
-
-
-def _work_beside(served: tuple[Settings, ...]) -> None:
-    """Work as a child: until told to stop, or until the parent is gone."""
-    # Each process imports its own half alone, and is up sooner and smaller for it.
-    from proxy.work import work
-
-    logs.configure()
-    stop = stop_on_signals()
-    # As of a web worker: the parent hears of it too.
-    outlive_the_terminal()
-    when_orphaned(stop.set)
-    end_by_force(stop, SENDER_STOP_SECONDS)
-    work(served, stop)
 
 
 def _end() -> None:

@@ -14,9 +14,9 @@ import dns.resolver
 import dns.rrset
 import pytest
 
-from proxy import domains
+from proxy import domains, shops, work
 from proxy.checkouts import Status
-from proxy.deliverability import Domains, asked
+from proxy.deliverability import Domains
 from proxy.identity import Profile
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
 from tests.running import Proxy
@@ -157,8 +157,10 @@ def test_a_name_server_that_does_not_say_is_left_alone_for_a_minute(
     assert not known.is_deliverable("nowhere.io")
 
 
-def test_nobody_is_asked_where_that_is_switched_off() -> None:
-    assert asked("off") is None
+def test_nobody_is_asked_where_that_is_switched_off(tmp_path: Path) -> None:
+    (settings,) = shops.read(environment(tmp_path, "http://127.0.0.1:9", DNS="off"))
+
+    assert work.account(settings).is_deliverable is None
 
 
 # -- what the lists say ------------------------------------------------------------------
