@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Iterable
 
-from proxy.checkouts import Checkout, Status, public_id
+from proxy.carts.cart import public_id
+from proxy.checkouts import Checkout, Status
 
 logger = logging.getLogger(__name__)
 

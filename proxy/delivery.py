@@ -78,6 +78,7 @@ class Sender:
         self._outbox = Outbox(Poster(klaviyo, account.property_names), self._results)
         self._desk = Desk(account, source, book, now)
         self._sweep = Sweep(account, inboxes, book)
+        self._fold = partial(book.take_in, rules=account.rules, person_keys=account.person_keys)
         self._in_hand: set[CheckoutKey] = set()
         self._enriching = 0
         self._unwritten: list[Change] = []
@@ -151,8 +152,7 @@ class Sender:
         """
         until = self._read_inboxes(self._now())
         # Afterwards: what was set aside while the others were read counts as well.
-        take_in = partial(self._book.take_in, rules=self._account.rules)
-        self._inboxes.salvage(self._marks, take_in)
+        self._inboxes.salvage(self._marks, self._fold)
         return until if self._may_go_on() else None
 
     def _read_inboxes(self, now: datetime) -> datetime:
@@ -160,7 +160,7 @@ class Sender:
             received = self._inboxes.after(self._marks, _BATCH)
             if received:
                 self._stirred_at = time.monotonic()
-                self._book.take_in(received, self._account.rules)
+                self._fold(received)
                 self._marks = self._book.marks()
                 self._desk.hear(received)
                 self._sweep.hear(received)

@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from proxy import checkouts, crowds, domains, outcomes, payload
-from proxy.carts.cart import Cart
+from proxy import checkouts, consents, crowds, domains, outcomes, payload
+from proxy.carts.cart import Cart, public_id
 from proxy.carts.source import CartRef, CartSource
-from proxy.checkouts import Checkout, Decided, Rules, Trouble, public_id
+from proxy.checkouts import Checkout, Rules, Trouble
 from proxy.claims import Compared, compared
+from proxy.consents import Decided
 from proxy.crowds import Crowd
 from proxy.errors import CartError, CartGone, CartNotReady, SourceDown, SourceRefused
 from proxy.identity import Profile, identify
@@ -37,6 +38,8 @@ class Account:
     metric: str
     property_names: PropertyNames
     crowd: Crowd = crowds.ANY
+    person_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """All keys that who was erased is known by afterwards, the newest last."""
     is_deliverable: Callable[[str], bool] | None = None
     """Whether mail to a domain arrives, as far as can be told; or nobody is asked."""
 
@@ -176,10 +179,14 @@ class Enricher:
             checkout=checkout,
             event=event,
             claim=compared(value(checkout.latest.claimed), cart),
-            consent=checkouts.decided(checkout, self._account.rules, self._now()),
+            consent=self._decided(checkout),
             record=record,
             entry=entry,
         )
+
+    def _decided(self, checkout: Checkout) -> Decided:
+        modes = self._account.rules.modes
+        return consents.decided(checkout.latest, modes, self._now(), checkout.consent)
 
 
 def cart_ref(checkout: Checkout, pushed: Cart | None) -> CartRef:

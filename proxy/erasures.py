@@ -1,4 +1,4 @@
-"""Erasures: who is to be forgotten, and where a person is named."""
+"""Erasures: who is to be forgotten, where a person is named, and what is left without them."""
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
@@ -6,12 +6,14 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.carts.cart import Cart
-from proxy.checkouts import Checkout, Status, was_before
+from proxy.checkouts import ERASED, Checkout, Rules, Status, erased_if_closed, judged
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, StatePosted
-from proxy.identity import address_hash, e164
+from proxy.identity import address_hash, e164, hash_in
 from proxy.latest import Latest, value
+from proxy.setbacks import was_before
 
 Keys = Iterable[bytes]
 
@@ -55,7 +57,7 @@ def is_about(
 ) -> bool:
     """Tell whether somebody had been named in *checkout* whom *asked* is about.
 
-    *hashes* are those of the address. *delayed* is as in :func:`proxy.checkouts.was_before`.
+    *hashes* are those of the address. *delayed* is as in :func:`proxy.setbacks.was_before`.
     """
     wanted = names(asked)
     if was_before(checkout.acted_at, asked.received_at, delayed=delayed):
@@ -99,6 +101,55 @@ def _names(emails: Iterable[str | None], numbers: Iterable[str | None]) -> froze
 def when(fact: Fact) -> datetime:
     """Return when what *fact* says was done: an erasure reaches what was done before it."""
     return fact.acted_at if isinstance(fact, StatePosted) else fact.received_at
+
+
+# -- what is left of a checkout ----------------------------------------------------------
+
+
+def erased(checkout: Checkout, until: datetime, rules: Rules, *, delayed: bool = True) -> Checkout:
+    """Return *checkout* without what was said in it *until* then, or a trace of who said it.
+
+    Where nothing was said since, it is closed. *delayed* is as in
+    :func:`proxy.setbacks.was_before`.
+    """
+    if checkout.erased_at is not None:
+        return checkout
+    if was_before(checkout.acted_at, until, delayed=delayed):
+        return _forgotten(checkout, until)
+    return _begun_anew(checkout, until, rules)
+
+
+def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
+    """Return *checkout* as if nothing had been said before *until*."""
+    latest = checkout.latest.since(until)
+    typed = value(latest.email)
+    known = replace(
+        checkout,
+        latest=latest,
+        address_hash=hash_in(latest, rules.address_key),
+        addresses=() if typed is None else (typed.casefold(),),
+        addressee=None,
+        maybe_sent=checkout.maybe_sent or checkout.addressee is not None,
+    )
+    return judged(known, rules, until) if checkout.status is Status.PENDING else known
+
+
+def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
+    forgotten = replace(
+        checkout,
+        latest=Latest(),
+        address_hash=None,
+        client=None,
+        consent=checkout.consent and replace(checkout.consent, consent=None),
+        erased_at=until,
+        due_at=None,
+        retry_at=None,
+        trouble=None,
+        troubled_at=None,
+    )
+    if checkout.status not in (Status.DELIVERED, Status.CANCELLED):
+        forgotten = replace(forgotten, status=Status.CANCELLED, reason=ERASED)
+    return erased_if_closed(forgotten)
 
 
 # -- what is kept of who was erased, so that what comes late is known --------------------

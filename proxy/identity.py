@@ -79,6 +79,12 @@ def address_hash(email: str, key: bytes) -> str:
     return hmac.digest(key, email.strip().casefold().encode(), "sha256").hex()[:32]
 
 
+def hash_in(latest: Latest, key: bytes) -> str | None:
+    """Return what stands for the address in *latest*: nothing, where there is none, or no *key*."""
+    email = value(latest.email) or (value(latest.customer) or Customer()).email
+    return address_hash(email, key) if email and key else None
+
+
 def e164(number: str | None) -> str | None:
     """Return *number* in E.164 (``+4930123456``), or ``None`` where it is no valid number."""
     # Letters would be taken for the digits on their keys: "+49 30 nonsense" is a valid number.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from proxy import collect, door
-from proxy.checkouts import public_id
+from proxy.carts.cart import public_id
 from proxy.collect import Head, Posted, Shop
 from proxy.errors import Refused, Unauthorized
 from proxy.facts import StatePosted

@@ -9,18 +9,10 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from proxy.checkouts import (
-    Checkout,
-    Decided,
-    Rules,
-    Status,
-    Trouble,
-    consent_judgement,
-    erased_if_closed,
-    untroubled,
-    when_due,
-)
+from proxy import consents
+from proxy.checkouts import Checkout, Rules, Status, Trouble, erased_if_closed, untroubled, when_due
 from proxy.claims import Compared
+from proxy.consents import Decided, Permission
 from proxy.identity import Profile
 from proxy.money import Amount
 
@@ -111,14 +103,9 @@ def given_up_waiting(checkout: Checkout, now: datetime, rules: Rules) -> Checkou
     is_waiting = checkout.status is Status.PENDING and checkout.due_at is None
     if not is_waiting or now - checkout.acted_at <= rules.epoch:
         return checkout
-    needs_consent = consent_judgement(checkout.latest, rules).reason
-    who = "nobody consented" if needs_consent else "nobody was named"
+    permission, _ = consents.judged(checkout.latest, rules.modes)
+    who = "nobody was named" if permission is Permission.GIVEN else "nobody consented"
     return cancelled(checkout, f"{who} within {rules.epoch / timedelta(hours=1):g} h")
-
-
-def held(checkout: Checkout) -> Checkout:
-    """Return *checkout* after an attempt that says nothing about it: no patience is burnt."""
-    return untroubled(checkout)
 
 
 def unbound(checkout: Checkout) -> Checkout:

@@ -10,7 +10,7 @@ from functools import partial
 
 from proxy import outcomes, payload
 from proxy.backoff import backoff
-from proxy.checkouts import Checkout, Trouble
+from proxy.checkouts import Checkout, Trouble, untroubled
 from proxy.enrich import Apply, Ready
 from proxy.klaviyo import Answer, Klaviyo, Verdict
 from proxy.payload import PropertyNames
@@ -128,7 +128,7 @@ def _consequence(checkout: Checkout, answer: Answer, now: datetime) -> Apply:
             refuse = partial(outcomes.refused, reason=answer.reason)
             return partial(outcomes.unless_changed, seen=checkout, apply=refuse)
         case Verdict.ACCOUNT_STOPPED:
-            return outcomes.held
+            return untroubled  # It says nothing about the event: no patience is burnt.
     tries = outcomes.tries(checkout, Trouble.KLAVIYO)
     jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
     wait = answer.wait if answer.wait is not None else backoff(tries + 1, jitter)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from proxy.checkouts import Checkout, ConsentMode, Decided, Status
+from proxy.checkouts import Checkout, Status
+from proxy.consents import ConsentMode, Decided
 from proxy.facts import Consent
 from proxy.latest import value
 from proxy.standing import Standing

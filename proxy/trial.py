@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from proxy import checkouts, payload
+from proxy import checkouts, consents, payload, visits
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartSource, Reading
-from proxy.checkouts import MAX_ADDRESSES, Checkout, ConsentMode, Rules, Status
+from proxy.checkouts import MAX_ADDRESSES, Checkout, Rules, Status
 from proxy.claims import Compared, compared
+from proxy.consents import ConsentMode, Modes, Permission
 from proxy.enrich import Account, cart_ref, event_of, is_late
 from proxy.errors import CartError, CartGone, CartInvalid, CartNotReady, SourceDown, SourceRefused
 from proxy.facts import Customer, QuestionAsked, StatePosted
@@ -94,7 +95,7 @@ def _with(
     state: StatePosted, known: Sequence[Checkout], rules: Rules
 ) -> tuple[Checkout | None, Checkout]:
     # What is denied is erased at once, and there would be nothing left to look at.
-    after = checkouts.fold(known, state, replace(rules, consent=ConsentMode.OFF, regions={}))
+    after = visits.fold(known, state, replace(rules, modes=Modes(ConsentMode.OFF)))
     place = next(n for n, each in enumerate(after) if n == len(known) or each is not known[n])
     return (known[place] if place < len(known) else None), after[place]
 
@@ -165,20 +166,20 @@ def _closed(checkout: Checkout, *, is_tried: bool) -> Step:
 
 
 def _consent(case: _Case) -> Step:
-    latest, rules = case.checkout.latest, case.account.rules
-    judged = checkouts.consent_judgement(latest, rules)
-    why = _why_mode(latest, rules)
-    if judged.reason:
-        return stopped("consent", f"{judged.reason} ({why})")
+    latest, modes = case.checkout.latest, case.account.rules.modes
+    permission, why = consents.judged(latest, modes)
+    by = _why_mode(latest, modes)
+    if permission is not Permission.GIVEN:
+        return stopped("consent", f"{why} ({by})")
     said = value(latest.consent)
     words = "nothing was said" if said is None else f"the shopper said: {said.state}"
-    return passed("consent", f"{words} ({why})")
+    return passed("consent", f"{words} ({by})")
 
 
-def _why_mode(latest: Latest, rules: Rules) -> str:
+def _why_mode(latest: Latest, modes: Modes) -> str:
     """Return which mode is judged by, and why that."""
-    region = checkouts.region_of(latest)
-    named, mode = rules.named(region), rules.mode(region)
+    region = consents.region_of(latest)
+    named, mode = modes.named(region), modes.mode(region)
     by = "" if region is None else f"; {'the token' if latest.region else 'a header'} says {region}"
     setting = f"_REGIONS: {named}" if named else ""
     return f"CHECKOUT_PROXY_CONSENT{setting}={mode}{by}"

@@ -15,7 +15,8 @@ from proxy.carts.pushed import PushedCarts
 from proxy.carts.signed import SignedCarts
 from proxy.carts.source import CartSource
 from proxy.carts.sql import Queries, SqlCarts
-from proxy.checkouts import ConsentMode, Rules
+from proxy.checkouts import Rules
+from proxy.consents import ConsentMode, Modes
 from proxy.delivery import Sender
 from proxy.enrich import Account
 from proxy.errors import AccountLost, StoreAway, StoreSealed
@@ -148,11 +149,13 @@ def account(settings: Settings) -> Account:
         rules=Rules(
             settle=settings.settle,
             epoch=settings.epoch,
-            consent=ConsentMode(settings.consent),
-            regions={region: ConsentMode(mode) for region, mode in settings.consent_regions},
+            modes=Modes(
+                ConsentMode(settings.consent),
+                {region: ConsentMode(mode) for region, mode in settings.consent_regions},
+            ),
             address_key=identity.address_key((settings.token_keys or ("",))[-1]),
-            person_keys=tuple(map(identity.address_key, _secrets(settings))),
         ),
+        person_keys=tuple(map(identity.address_key, _secrets(settings))),
         late=settings.late,
         keep=settings.keep,
         metric=settings.metric,

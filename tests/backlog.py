@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 
 from proxy.carts.cart import Cart, LineItem
-from proxy.checkouts import ConsentMode, Rules
+from proxy.checkouts import Rules
+from proxy.consents import ConsentMode, Modes
 from proxy.facts import CartPushed, StatePosted
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
@@ -26,7 +27,7 @@ from tests.actors import KLAVIYO_KEY, environment, until
 from tests.running import ours
 from tests.said import received
 
-_RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+_RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
 _TEA = LineItem(
     product_id="tea-1",
     sku="TEA-1",

@@ -17,7 +17,8 @@ from itsdangerous import TimestampSigner
 from proxy import facts, outcomes
 from proxy.admin.signin import SignIn, client
 from proxy.alarms import Alarm, Name, News, State
-from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.checkouts import Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.facts import CancelAsked, ErasureAsked, Fact, HurryAsked, ReleaseAsked, ReplayAsked
 from proxy.identity import address_hash, address_key
 from proxy.store.book import Book, Change, Seen
@@ -31,7 +32,7 @@ from tests.web import TOKEN_KEY, Web, served
 RULES = Rules(
     settle=timedelta(seconds=30),
     epoch=timedelta(hours=24),
-    consent=ConsentMode.OPT_OUT,
+    modes=Modes(ConsentMode.OPT_OUT),
     address_key=address_key(TOKEN_KEY),
 )
 SECRET_CART = "gid://shopify/Cart/abc?key=canary-of-a-key"

@@ -24,7 +24,8 @@ from proxy.carts.cart import Cart, LineItem
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.signed import SignedCarts
 from proxy.carts.source import CartRef, CartSource, Reading
-from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
+from proxy.checkouts import Checkout, Rules, Status, Trouble, untroubled
+from proxy.consents import ConsentMode, Modes
 from proxy.delivery import Sender
 from proxy.enrich import Account
 from proxy.facts import (
@@ -40,6 +41,7 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.standing import Standing
 from proxy.store import Inbox, Store
 from proxy.store.book import Book
+from proxy.visits import fold
 from tests.actors import judged_klaviyo
 from tests.said import (
     CART,
@@ -60,7 +62,7 @@ from tests.watching import watch
 from tests.web import Web, token
 
 KEY = "pk_0123456789abcdef"
-RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
 
 WITH_ADDRESS = Cart(currency="EUR", total=Decimal(5), items=(TEA,), email=JANE)
 
@@ -312,7 +314,7 @@ def test_days_without_a_valid_key_burn_no_patience() -> None:
     )
     once = postponed(begun, now=after(0))
 
-    stopped = outcomes.held(once)
+    stopped = untroubled(once)
     again = postponed(stopped, now=after(80 * 60))
 
     assert again.status is Status.PENDING
@@ -501,7 +503,7 @@ def test_who_asks_for_consent_from_today_on_sends_nothing_without_it(pushing: Sc
     pushing.klaviyo.misbehave(Answer(503))
     pushing.work()
 
-    pushing.sender = pushing.employ(account(replace(RULES, consent=ConsentMode.REQUIRED)))
+    pushing.sender = pushing.employ(account(replace(RULES, modes=Modes(ConsentMode.REQUIRED))))
     pushing.clock.minute = 60
     pushing.work()
 

@@ -12,7 +12,8 @@ from proxy.alarms import Name, State
 from proxy.carts.http import HttpCarts
 from proxy.carts.recipe import Recipe
 from proxy.carts.source import CartSource
-from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.checkouts import Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.sandbox.faults import Answer
 from proxy.standing import Standing
 from proxy.tallies import What
@@ -23,7 +24,7 @@ from tests.said import JANE, NOON, after, counted, pushed, replay, state
 from tests.test_delivery import Scene, scene
 from tests.watching import Receiver, receiver
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
 LOOK = 0.25
 """The minutes from one look to the next."""
 

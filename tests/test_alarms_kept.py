@@ -9,7 +9,8 @@ from threading import Event
 import pytest
 
 from proxy.alarms import Alarm, Name, News, State
-from proxy.checkouts import ConsentMode, Rules
+from proxy.checkouts import Rules
+from proxy.consents import ConsentMode, Modes
 from proxy.standing import Standing
 from proxy.store import Store
 from proxy.store.book import Book, Seen
@@ -17,7 +18,7 @@ from proxy.store.received import Received
 from proxy.tallies import EVER, What
 from tests.said import NOON, after, counted, received
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
 RAISED, CLEARED = State.RAISED, State.CLEARED
 
 

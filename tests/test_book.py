@@ -22,15 +22,10 @@ from sqlalchemy.exc import IntegrityError
 
 from proxy import outcomes, tallies
 from proxy.carts.cart import Cart
-from proxy.checkouts import Checkout, ConsentMode, Rules, Status, Trouble, fold
+from proxy.checkouts import Checkout, Rules, Status, Trouble, untroubled
 from proxy.claims import Compared
-from proxy.facts import (
-    Claim,
-    Consent,
-    ConsentState,
-    Customer,
-    Fact,
-)
+from proxy.consents import ConsentMode, Modes
+from proxy.facts import Claim, Consent, ConsentState, Customer, Fact
 from proxy.identity import Profile, address_hash
 from proxy.money import Amount
 from proxy.standing import Standing
@@ -38,6 +33,7 @@ from proxy.store import Store, schema
 from proxy.store.book import Book, Change
 from proxy.store.reader import Attempt, Wanted
 from proxy.tallies import EVER, What
+from proxy.visits import fold
 from tests.said import (
     CART,
     JANE,
@@ -55,7 +51,9 @@ from tests.said import (
 )
 from tests.tables import FULL, Tables
 
-RULES = Rules(settle=timedelta(seconds=30), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(
+    settle=timedelta(seconds=30), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT)
+)
 
 
 @pytest.fixture
@@ -507,7 +505,7 @@ def test_attempts_are_told_in_the_order_they_were_made(book: Book) -> None:
     ]
 
     for attempt in made:
-        change(book, only(book), apply=outcomes.held, attempts=(attempt,))
+        change(book, only(book), apply=untroubled, attempts=(attempt,))
 
     assert book.attempts("shop", "c-1") == made
     assert book.attempts("shop", "c-2") == []
@@ -516,7 +514,7 @@ def test_attempts_are_told_in_the_order_they_were_made(book: Book) -> None:
 def test_a_change_without_an_attempt_makes_none(book: Book) -> None:
     take_in(book, state(0, email=JANE))
 
-    change(book, only(book), apply=outcomes.held)
+    change(book, only(book), apply=untroubled)
 
     assert book.attempts("shop", "c-1") == []
 

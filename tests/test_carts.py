@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.carts.cart import Cart, LineItem, replaces
+from proxy.carts.cart import Cart, LineItem, public_id, replaces
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.signed import SignedCarts
 from proxy.carts.source import CartRef, CartSource
@@ -195,3 +195,7 @@ def test_what_cannot_be_a_cart_is_refused(changes: dict[str, Any], complaint: st
 def test_a_discount_line_and_a_gift_are_lines() -> None:
     assert read(unit_price="-5.00").items[0].unit_price == -5
     assert read(unit_price=0).items[0].unit_price == 0
+
+
+def test_a_cart_id_of_200_characters_is_told_as_it_is() -> None:
+    assert public_id("c" * 200) == "c" * 200

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from proxy import facts, outcomes
-from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.checkouts import Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.facts import ErasureAsked
 from proxy.sandbox.faults import Answer
 from proxy.sandbox.klaviyo import Klaviyo
@@ -349,7 +350,7 @@ def lay_dead(folder: Path, carts: Collection[str]) -> None:
     """Leave a dead letter of each of *carts* in the store."""
     store = Store.of("shop", f"sqlite:///{folder}")
     store.migrate()
-    rules = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+    rules = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
     refuse = partial(outcomes.refused, reason="no such metric")
     with closing(store.book()) as book, closing(store.inbox()) as inbox:
         for number, cart_id in enumerate(sorted(carts, key=lambda name: int(name[2:]))):

@@ -15,7 +15,8 @@ import pytest
 import requests
 
 from proxy import outcomes
-from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.checkouts import Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.crowds import Crowd, parsed
 from proxy.facts import Fact
 from proxy.sandbox.klaviyo import Klaviyo
@@ -30,7 +31,7 @@ from tests.said import after, received, release, state
 RULES = Rules(
     settle=timedelta(0),
     epoch=timedelta(hours=24),
-    consent=ConsentMode.OPT_OUT,
+    modes=Modes(ConsentMode.OPT_OUT),
     address_key=b"a key",
 )
 CROWD = Crowd(client=3, address=2)

@@ -12,7 +12,8 @@ import pytest
 from proxy.audit import Audit
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.source import CartSource
-from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.checkouts import Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.delivery import Sender
 from proxy.enrich import Account
 from proxy.facts import Fact
@@ -27,7 +28,7 @@ from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
 from tests.said import after, order, pushed, replay, state
 from tests.watching import watch
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
 MANY = 150
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from proxy import identity, outcomes
 from proxy.carts.cart import Cart
-from proxy.checkouts import ERASED, Checkout, ConsentMode, Rules, Status
+from proxy.checkouts import ERASED, Checkout, Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, QuestionAsked
 from proxy.identity import Profile, address_hash
 from proxy.store import Store
@@ -32,9 +33,8 @@ KEYS = tuple(map(identity.address_key, ("an-old-key", "a-new-key")))
 RULES = Rules(
     settle=timedelta(seconds=30),
     epoch=timedelta(hours=24),
-    consent=ConsentMode.OPT_OUT,
+    modes=Modes(ConsentMode.OPT_OUT),
     address_key=KEYS[-1],
-    person_keys=KEYS,
 )
 PHONE = "+4930123456"
 JANES_CART = msgspec.structs.replace(CART, email="Jane@shop-demo.io", version=None)
@@ -57,7 +57,7 @@ def take_in(book: Book, *said: Fact, rules: Rules = RULES, delayed: bool = False
     """Take in what was *said*, one batch each, as from an inbox of its own."""
     for fact in said:
         item = received(fact, inbox=uuid4().hex)
-        book.take_in([replace(item, delayed=delayed)], rules)
+        book.take_in([replace(item, delayed=delayed)], rules, KEYS)
 
 
 def only(book: Book, cart_id: str = "c-1") -> Checkout:
@@ -370,13 +370,13 @@ def read_in_any_order(draw: st.DrawFn) -> tuple[list[Fact], Batches]:
     return said, [items[a:b] for a, b in zip([0, *cuts], [*cuts, len(items)], strict=True)]
 
 
-def taken_in(folder: Path, batches: Batches, rules: Rules) -> tuple[bytes, list[Checkout]]:
+def taken_in(folder: Path, batches: Batches, keys: Sequence[bytes]) -> tuple[bytes, list[Checkout]]:
     """Return what is written down in the end, and how the checkouts stand."""
     (folder / "checkouts.db").write_bytes(empty_book())
     url = f"sqlite:///{folder}"
     with closing(Store(url).book()) as book:
         for batch in batches:
-            book.take_in(batch, rules)
+            book.take_in(batch, RULES, keys)
         known = [each for cart in ("c-1", "c-2") for each in book.checkouts("shop", cart)]
     return dump(Tables(url)), known
 
@@ -431,7 +431,7 @@ def test_whatever_the_order_what_was_said_before_leaves_no_trace_and_what_was_sa
     said, batches = story
 
     with TemporaryDirectory() as folder:
-        written, known = taken_in(Path(folder), batches, RULES)
+        written, known = taken_in(Path(folder), batches, KEYS)
 
     judge(said, written, known)
 
@@ -442,8 +442,7 @@ def test_a_book_that_does_not_remember_who_was_erased_is_found_out() -> None:
     items = [received(each, inbox=uuid4().hex) for each in (erasure(ASKED_AT, email=JANE), *said)]
 
     with TemporaryDirectory() as folder:
-        forgetful = replace(RULES, person_keys=())
-        written, known = taken_in(Path(folder), [items[:1], items[1:]], forgetful)
+        written, known = taken_in(Path(folder), [items[:1], items[1:]], ())
 
     with pytest.raises(AssertionError):
         judge(said, written, known)

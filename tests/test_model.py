@@ -33,7 +33,8 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Engine
 
 from proxy.carts.pushed import PushedCarts
-from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.checkouts import Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.delivery import Sender
 from proxy.enrich import Account
 from proxy.facts import (
@@ -57,7 +58,7 @@ from tests.actors import KLAVIYO_KEY, until
 from tests.said import CART, DENIED, NOON
 from tests.watching import watch
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
 ACCOUNT = Account(
     shop="shop",
     rules=RULES,

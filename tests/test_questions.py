@@ -16,7 +16,8 @@ import pytest
 from proxy import facts, outcomes
 from proxy.carts.pushed import PushedCarts
 from proxy.carts.source import CartRef, CartSource, Reading
-from proxy.checkouts import ConsentMode, Rules, Status
+from proxy.checkouts import Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.delivery import Sender
 from proxy.enrich import Account
 from proxy.errors import CartGone, CartInvalid, SourceDown, SourceRefused
@@ -45,7 +46,9 @@ from tests.said import (
 from tests.tables import Tables
 from tests.watching import watch
 
-RULES = Rules(settle=timedelta(seconds=30), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(
+    settle=timedelta(seconds=30), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT)
+)
 ACCOUNT = Account(
     shop="shop",
     rules=RULES,
@@ -383,7 +386,7 @@ def test_what_stops_a_state_is_named(
 
 
 def test_without_a_word_of_consent_a_shop_that_requires_it_waits(tmp_path: Path) -> None:
-    account = replace(ACCOUNT, rules=replace(RULES, consent=ConsentMode.REQUIRED))
+    account = replace(ACCOUNT, rules=replace(RULES, modes=Modes(ConsentMode.REQUIRED)))
     with ExitStack() as stack:
         answer = scene(tmp_path, stack, Shelf(), account).ask(trial(email=JANE))
 

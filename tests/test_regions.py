@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from proxy import checkouts, outcomes, shops, story, work
-from proxy.checkouts import ConsentMode, Rules, Status
+from proxy import outcomes, shops, story, visits, work
+from proxy.checkouts import Checkout, Rules, Status
 from proxy.cli import main
+from proxy.consents import ConsentMode, Modes
 from proxy.errors import Misconfigured
 from proxy.facts import Consent, ConsentState, StatePosted
 from proxy.identity import Profile
@@ -29,8 +30,7 @@ from tests.web import ORIGIN, Web, served, token
 RULES = Rules(
     settle=timedelta(0),
     epoch=timedelta(hours=24),
-    consent=ConsentMode.OPT_OUT,
-    regions={"DE": ConsentMode.REQUIRED},
+    modes=Modes(ConsentMode.OPT_OUT, {"DE": ConsentMode.REQUIRED}),
 )
 
 
@@ -43,8 +43,8 @@ def test_the_countries_are_all_there() -> None:
 # -- the setting -------------------------------------------------------------------------
 
 
-def rules(said: str, **more: str) -> Rules:
-    return work.account(settings(CONSENT_REGIONS=said, **more)).rules
+def modes(said: str, **more: str) -> Modes:
+    return work.account(settings(CONSENT_REGIONS=said, **more)).rules.modes
 
 
 def settings(**said: str) -> Settings:
@@ -62,11 +62,11 @@ def test_what_is_said_of_a_region_goes_before_what_is_said_of_more(
 ) -> None:
     said = ["EEA=required", "EU=opt-out,", "DE=off", "US=off", "US-CA=required"][::order]
 
-    assert rules(" ".join(said), CONSENT="required").mode(region) == mode
+    assert modes(" ".join(said), CONSENT="required").mode(region) == mode
 
 
 def test_a_region_of_which_nothing_is_said_is_judged_as_the_shop_is() -> None:
-    by_region = rules("EEA=required")
+    by_region = modes("EEA=required")
 
     assert {by_region.mode(region) for region in ("US", None, "GB")} == {ConsentMode.OPT_OUT}
     assert len(by_region.regions) == len(GROUPS["EEA"]) == 30
@@ -222,8 +222,8 @@ def test_what_was_decided_on_what_evidence_is_there_after_the_body_was_erased(
     )
 
 
-def _change(checkout: checkouts.Checkout, *, profile: Profile) -> Change:
-    def send(seen: checkouts.Checkout) -> checkouts.Checkout:
+def _change(checkout: Checkout, *, profile: Profile) -> Change:
+    def send(seen: Checkout) -> Checkout:
         sent = outcomes.addressed(seen, seen=seen, profile=profile)
         return outcomes.delivered(sent, after(1))
 
@@ -239,7 +239,7 @@ def _change(checkout: checkouts.Checkout, *, profile: Profile) -> Change:
     ],
 )
 def test_the_story_says_by_which_mode_and_why(said: dict[str, Any], words: str) -> None:
-    (checkout,) = checkouts.fold([], state(0, email=JANE, **said), RULES)
+    (checkout,) = visits.fold([], state(0, email=JANE, **said), RULES)
 
     assert words.replace("…", "2026-11-22 12:00:00Z") in story.consent(checkout)
 

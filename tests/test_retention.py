@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 
 from proxy import outcomes
-from proxy.checkouts import Checkout, ConsentMode, Rules, Status
+from proxy.checkouts import Checkout, Rules, Status
+from proxy.consents import ConsentMode, Modes
 from proxy.facts import Fact, PruneAsked
 from proxy.identity import Profile
 from proxy.store import Store
@@ -22,8 +23,8 @@ from proxy.store.reader import Attempt
 from tests.said import GRANTED, JANE, NOON, after, pushed, received, state
 from tests.tables import Tables
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
-REQUIRED = replace(RULES, consent=ConsentMode.REQUIRED)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
+REQUIRED = replace(RULES, modes=Modes(ConsentMode.REQUIRED))
 LATER = NOON + timedelta(days=31)
 KEPT_SINCE = LATER - timedelta(days=30)
 

@@ -9,7 +9,8 @@ from time import monotonic
 
 import pytest
 
-from proxy.checkouts import ConsentMode, Rules
+from proxy.checkouts import Rules
+from proxy.consents import ConsentMode, Modes
 from proxy.facts import SignedOut
 from proxy.store import Store
 from proxy.store.book import Book
@@ -18,7 +19,7 @@ from tests.operator import PASSWORD, Operator
 from tests.running import TWO, Proxy
 from tests.said import NOON, after, received
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(days=1), consent=ConsentMode.OPT_OUT)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(days=1), modes=Modes(ConsentMode.OPT_OUT))
 # So many requests in a row meet both web workers.
 MANY = 12
 

@@ -11,7 +11,8 @@ from threading import Event, Thread
 import pytest
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from proxy.checkouts import ConsentMode, Rules
+from proxy.checkouts import Rules
+from proxy.consents import ConsentMode, Modes
 from proxy.errors import AccountLost, Misconfigured, StoreAway
 from proxy.store import Store
 from proxy.store.database import Database
@@ -21,7 +22,7 @@ from tests.postgres import Postgres
 from tests.said import JANE, state
 from tests.tables import FULL, Tables
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(days=1), consent=ConsentMode.OFF)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(days=1), modes=Modes(ConsentMode.OFF))
 SECRET = "gid://shopify/Cart/abc?key=s3cret"
 
 

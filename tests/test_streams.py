@@ -9,7 +9,8 @@ from threading import Event
 import psycopg
 import pytest
 
-from proxy.checkouts import ConsentMode, Rules
+from proxy.checkouts import Rules
+from proxy.consents import ConsentMode, Modes
 from proxy.errors import Unavailable
 from proxy.facts import Fact
 from proxy.store import Inbox, Inboxes, Store
@@ -19,7 +20,7 @@ from tests.actors import until
 from tests.postgres import Postgres
 from tests.said import state
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(days=1), consent=ConsentMode.OFF)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(days=1), modes=Modes(ConsentMode.OFF))
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from flask.typing import ResponseReturnValue
 
 from proxy.admin import questions
 from proxy.admin.surface import Shop, Surface, checkout
-from proxy.checkouts import Checkout, Status, public_id
+from proxy.carts.cart import public_id
+from proxy.checkouts import Checkout, Status
 from proxy.facts import Asked, CancelAsked, ErasureAsked, HurryAsked, ReleaseAsked, ReplayAsked
 from proxy.identity import address_hash, identify
 

@@ -19,7 +19,7 @@ from proxy import assets
 from proxy.admin import shown
 from proxy.admin.signin import client
 from proxy.admin.surface import Surface
-from proxy.checkouts import public_id
+from proxy.carts.cart import public_id
 from proxy.errors import StoreAway, Unavailable
 
 _OPEN = ("admin.sign_in", "admin.style")

@@ -1,7 +1,9 @@
 """Cart: the shop's own figures for a basket, copied and never computed."""
 
+import re
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import Annotated
 
 from msgspec import Meta
@@ -70,6 +72,20 @@ def replaces(new: Cart, old: Cart, *, came_later: bool) -> bool:
     if new.updated_at is not None and old.updated_at is not None:
         return new.updated_at >= old.updated_at
     return came_later
+
+
+def public_id(cart_id: str) -> str:
+    """Return *cart_id* as logs and Klaviyo may see it: a hash, where it is a secret or an address.
+
+    Shopify's cart ids carry the secret that opens the cart after ``?key=`` (shopify.dev, changelog
+    "Storefront API cart ID now includes key param").
+    """
+    if _SECRET.search(cart_id) or "@" in cart_id or len(cart_id) > 200:
+        return sha256(cart_id.encode()).hexdigest()[:32]
+    return cart_id
+
+
+_SECRET = re.compile(r"([?&]|%3f|%26)key(=|%3d)", re.IGNORECASE)
 
 
 def is_sane(time: datetime) -> bool:

@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from proxy import advice, shops, story
-from proxy.checkouts import Status, public_id
+from proxy.carts.cart import public_id
+from proxy.checkouts import Status
 from proxy.claims import Compared
 from proxy.cli import chosen
 from proxy.settings import Settings

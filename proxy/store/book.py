@@ -14,16 +14,10 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from proxy import decisions, tallies
 from proxy.alarms import News, State
-from proxy.checkouts import (
-    INBOXES_APART,
-    LONGEST_WAIT,
-    Checkout,
-    Rules,
-    Status,
-    brought_back,
-)
+from proxy.checkouts import LONGEST_WAIT, Checkout, Rules, Status
 from proxy.crowds import Crowd
 from proxy.outcomes import given_up_waiting
+from proxy.setbacks import INBOXES_APART, brought_back
 from proxy.standing import Standing
 from proxy.store import crowding, log, retention, rows, schema
 from proxy.store.folding import Folding
@@ -94,15 +88,18 @@ class Book(Reader):
             found = connection.execute(select(schema.marks))
             return {row.inbox: row.seq for row in found}
 
-    def take_in(self, received: Sequence[Received], rules: Rules) -> None:
+    def take_in(
+        self, received: Sequence[Received], rules: Rules, person_keys: Sequence[bytes] = ()
+    ) -> None:
         """Fold *received* into their checkouts, once each, and move the marks, in one commit.
 
-        Raise :exc:`StoreSealed`, and leave all as it is, where one is sealed under a lost key.
+        Who is erased is known by *person_keys* afterwards, the newest last. Raise
+        :exc:`StoreSealed`, and leave all as it is, where one is sealed under a lost key.
         """
         self._forget((item.shop, item.cart_id) for item in received)
         opened = unsealed(received, schema.seal_of(self._engine.dialect))
         with self._engine.begin() as connection:
-            folding = Folding(connection, opened, rules)
+            folding = Folding(connection, opened, rules, person_keys)
             for item in opened:
                 folding.take(item)
             folding.write()

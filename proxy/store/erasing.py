@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, type_coerce
 
 from proxy import erasures, facts
-from proxy.checkouts import Checkout, Status, was_before
+from proxy.checkouts import Checkout, Status
 from proxy.erasures import Sieve
 from proxy.facts import ErasureAsked, Fact
+from proxy.setbacks import was_before
 from proxy.store import rows, schema
 from proxy.store.received import Received
 from proxy.store.rows import CartKey, KeptCart

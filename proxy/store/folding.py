@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -12,17 +12,8 @@ from sqlalchemy import Connection, insert, select
 
 from proxy import facts, tallies
 from proxy.carts.cart import replaces
-from proxy.checkouts import (
-    ERASED,
-    INBOXES_APART,
-    Checkout,
-    Rules,
-    Status,
-    erased,
-    fold,
-    found_at,
-    ordered_at,
-)
+from proxy.checkouts import ERASED, Checkout, Rules, Status
+from proxy.erasures import erased
 from proxy.facts import (
     CartDeleted,
     CartPushed,
@@ -33,11 +24,13 @@ from proxy.facts import (
     SignedOut,
     StatePosted,
 )
+from proxy.setbacks import found_at, is_ahead, was_before
 from proxy.store import erasing, rows, schema
 from proxy.store.erasing import Erasing
 from proxy.store.received import Received
 from proxy.store.rows import CartKey, KeptCart
 from proxy.tallies import Tally
+from proxy.visits import fold, ordered_at
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +38,19 @@ logger = logging.getLogger(__name__)
 class Folding:
     """One batch of facts on its way into the book: all is read first and written at the end."""
 
-    def __init__(self, connection: Connection, received: Sequence[Received], rules: Rules) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        received: Sequence[Received],
+        rules: Rules,
+        person_keys: Sequence[bytes],
+    ) -> None:
         self._connection = connection
         self._rules = rules
         self._read = {id(item): _fact_in(item) for item in received if item.kind not in _APART}
         found = ((item, self._read.get(id(item))) for item in received)
         known = [(item, fact) for item, fact in found if isinstance(fact, Fact)]
-        self._erasing = Erasing(connection, known, rules.person_keys)
+        self._erasing = Erasing(connection, known, person_keys)
         keys = {(item.shop, item.cart_id) for item in received} | self._erasing.carts
         self._seen = _seen(connection, received)
         self._checkouts: dict[CartKey, Sequence[Checkout]] = dict(rows.loaded(connection, keys))
@@ -342,16 +341,9 @@ def _overtakes(pushed: CartPushed, kept: KeptCart, *, delayed: bool) -> bool:
 
 
 def _was_bought(kept: KeptCart, order: OrderPlaced, *, delayed: bool) -> bool:
-    is_ahead = not delayed and kept.received_at - order.received_at > INBOXES_APART
-    return is_ahead or kept.received_at <= ordered_at(order)
+    came_before = is_ahead(kept.received_at, order.received_at) and not delayed
+    return came_before or kept.received_at <= ordered_at(order)
 
 
 def _came_later(fact: Fact, kept: KeptCart, *, delayed: bool) -> bool:
-    """Tell whether *fact* was received after the cart that is kept.
-
-    Two workers' inboxes are read within a moment of each other. What seems to be far older than
-    what was read before it was received under a clock that has been set back meanwhile, unless it
-    was *delayed* on its way to us.
-    """
-    behind: timedelta = kept.received_at - fact.received_at
-    return behind <= timedelta(0) or (behind > INBOXES_APART and not delayed)
+    return was_before(kept.received_at, fact.received_at, delayed=delayed)

@@ -31,8 +31,9 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from proxy.alarms import Name, State
 from proxy.carts.cart import Cart
-from proxy.checkouts import Decided, Status, Trouble
+from proxy.checkouts import Status, Trouble
 from proxy.claims import Compared
+from proxy.consents import Decided
 from proxy.identity import Profile
 from proxy.latest import Latest
 from proxy.money import Amount

@@ -6,16 +6,20 @@ from datetime import timedelta
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from proxy import collect, door, facts, payload
-from proxy.checkouts import ConsentMode, Rules, fold
+from proxy.checkouts import Rules
+from proxy.consents import ConsentMode, Modes
 from proxy.identity import Profile
 from proxy.payload import Event
 from proxy.store.seal import Seal
 from proxy.tokens import Tokens
+from proxy.visits import fold
 from tests.bench.load import body
 from tests.said import CART, JANE, JOHN, NOON, after, pushed, state
 from tests.web import TOKEN_KEY
 
-RULES = Rules(settle=timedelta(seconds=30), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(
+    settle=timedelta(seconds=30), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT)
+)
 KEY = "bm90IGEgc2VjcmV0OiBhIGtleSBmb3IgdGhlIGJlbmM="
 STATE = body().replace("@ID@", "0" * 16).encode()
 

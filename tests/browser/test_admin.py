@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page
 
 from proxy import outcomes, steps
 from proxy.alarms import Alarm, Name, News, State
-from proxy.checkouts import ConsentMode, Rules
+from proxy.checkouts import Rules
+from proxy.consents import ConsentMode, Modes
 from proxy.facts import QuestionAsked, StatePosted
 from proxy.standing import Standing
 from proxy.steps import Answer, Step, Verdict
@@ -23,7 +24,7 @@ from tests.operator import PASSWORD
 from tests.said import JANE, received
 from tests.web import served
 
-RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), consent=ConsentMode.OPT_OUT)
+RULES = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
 PATHS = ("", "?period=hour", "checkouts", "dead", "quarantine", "qa")
 PHONE, DESK = (390, 844), (1280, 900)
 
