@@ -11,7 +11,19 @@ from pathlib import Path
 from flask import Flask, Response, request
 from flask_cors import CORS
 
-from proxy import clients, collect, guest, health, identity, openapi, problems, shop, shops
+from proxy import (
+    clients,
+    collect,
+    guest,
+    health,
+    identity,
+    openapi,
+    problems,
+    scripts,
+    shop,
+    shops,
+    states,
+)
 from proxy.admin import pages
 from proxy.admin import surface as admin
 from proxy.admin.sessions import Sessions
@@ -105,8 +117,8 @@ class _Shop:
         return cls(settings=settings, tokens=tokens, inbox=inbox, counts=counts)
 
     @property
-    def page(self) -> collect.Shop:
-        return collect.Shop(
+    def page(self) -> states.Shop:
+        return states.Shop(
             name=self.settings.shop,
             tokens=self.tokens,
             origins=self.settings.origins,
@@ -162,11 +174,11 @@ def _register(app: Flask, served: Sequence[_Shop]) -> collect.Surface:
         origins=tuple(dict.fromkeys(chain(*(each.settings.origins for each in served)))),
         region_header=served[0].settings.region_header,
         now=_now,
-        snippets=Snippet.all_shipped(),
         clients=Clients(served[0].settings.trusted_proxies),
         budgets=Budgets(served[0].settings.budgets),
     )
     app.register_blueprint(collect.blueprint(page, prefix))
+    app.register_blueprint(scripts.blueprint(Snippet.all_shipped(), prefix))
     app.register_blueprint(shop.blueprint([each.server for each in served]))
     inboxes = {id(each.inbox): each.inbox for each in served}
     probes = [inbox.probe for inbox in inboxes.values()]

@@ -14,7 +14,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.test import create_environ, run_wsgi_app
 
 from proxy import collect, door
-from proxy.collect import ACCEPTED, MAX_BYTES, MEDIA_TYPES, Head, Surface
+from proxy.collect import ACCEPTED, Surface
+from proxy.states import MAX_BYTES, MEDIA_TYPES, Head
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 from flask import Blueprint, request
 
-from proxy import collect, door
+from proxy import door, states
 from proxy.counts import Counts
 from proxy.errors import Forbidden, Unprocessable
 from proxy.tallies import What
@@ -57,7 +57,7 @@ def blueprint(surfaces: Sequence[Surface], prefix: str, *, hosted: bool = True) 
     @routes.post("/session")
     def new_session() -> tuple[dict[str, str], int, dict[str, str]]:
         surface = _of_page(surfaces, hosted=hosted)
-        asked = door.body(_DECODER, *collect.MEDIA_TYPES, most_bytes=MAX_BYTES)
+        asked = door.body(_DECODER, *states.MEDIA_TYPES, most_bytes=MAX_BYTES)
         _check_cart(surface, asked)
         session = Session(
             shop=surface.shop,
@@ -83,7 +83,7 @@ def _of_page(surfaces: Sequence[Surface], *, hosted: bool) -> Surface:
         if origin in surface.origins:
             return surface
     if hosted:
-        collect.check_origin(request.host, origin, ())
+        states.check_origin(request.host, origin, ())
         return surfaces[0]
     raise Forbidden(f"Pages of {origin} are of no shop that has guests: list it in its origins.")
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from proxy import collect, door
+from proxy import door, states
 from proxy.carts.cart import public_id
-from proxy.collect import Head, Posted, Shop
 from proxy.errors import Refused, Unauthorized
 from proxy.facts import StatePosted
 from proxy.identity import Profile, e164, masked
 from proxy.money import rounded
 from proxy.regions import is_region
+from proxy.states import Head, Posted, Shop
 from proxy.steps import Answer, Step, passed, stopped, unknown, warned
 from proxy.tokens import Session, claimed_shop
 
@@ -53,7 +53,7 @@ def state(shop: Shop, body: bytes, page: Page, now: datetime) -> Inspected:
     _look_at_request(walk, shop, body, page)
     posted: Posted | None = None
     with walk.step("JSON", "it has the form of a state"):
-        posted = collect.parsed(body)
+        posted = states.parsed(body)
     session = None if posted is None else _session(walk, shop, posted.token, now)
     if session is not None and session.origin and page.origin:
         with walk.step("bound to", f"pages of {session.origin}, as this one"):
@@ -66,7 +66,7 @@ def state(shop: Shop, body: bytes, page: Page, now: datetime) -> Inspected:
 
 def _fact(shop: Shop, posted: Posted, session: Session, now: datetime) -> StatePosted:
     head = Head(host="", origin=None, media_type="", gpc=False, languages="")
-    return collect.fact(shop, posted, session, now, head)
+    return states.fact(shop, posted, session, now, head)
 
 
 class _Walk:
@@ -101,16 +101,16 @@ def _look_at_request(walk: _Walk, shop: Shop, body: bytes, page: Page) -> None:
     if page.origin:
         origin = _of_address(page.origin)
         with walk.step("origin", f"pages of {origin} may post"):
-            collect.check_origin(page.host, origin, shop.origins)
+            states.check_origin(page.host, origin, shop.origins)
     else:
         listed = ", ".join(shop.origins) or "nothing"
         words = f"no page was named; CHECKOUT_PROXY_ORIGINS lists {listed}"
         walk.steps.append(unknown("origin", words))
     if media_type := page.media_type.partition(";")[0].strip().lower():
         with walk.step("media type", f"{media_type} is read"):
-            door.check_type(media_type, collect.MEDIA_TYPES)
-    size = f"{len(body):,} of {collect.MAX_BYTES:,} bytes"
-    is_short = len(body) <= collect.MAX_BYTES
+            door.check_type(media_type, states.MEDIA_TYPES)
+    size = f"{len(body):,} of {states.MAX_BYTES:,} bytes"
+    is_short = len(body) <= states.MAX_BYTES
     walk.steps.append((passed if is_short else stopped)("size", size))
 
 
@@ -204,13 +204,13 @@ def _customer(session: Session) -> str:
 
 def _look_at_members(walk: _Walk, shop: Shop, posted: Posted) -> None:
     with walk.step("address", _typed(posted.email)):
-        collect.email(posted.email)
+        states.email(posted.email)
     if posted.phone_number:
         walk.steps.append(_telephone(posted.phone_number))
     walk.steps.append(_link(shop, posted.checkout_url))
     if posted.claimed is not None:
         with walk.step("total", "the page's is compared with the shop's, and never sent"):
-            collect.claim(posted.claimed)
+            states.claim(posted.claimed)
     walk.steps.append(_age(shop, posted))
 
 
@@ -229,15 +229,15 @@ def _link(shop: Shop, url: str | None) -> Step:
     name = "link"
     if url is None:
         return passed(name, "none: the link is the cart's own, if that has one")
-    kept = collect.checkout_url(url, shop.origins)
+    kept = states.checkout_url(url, shop.origins)
     if kept is None:
-        why = collect.why_no_link(url, shop.origins) or "it is too long"
+        why = states.why_no_link(url, shop.origins) or "it is too long"
         return warned(name, f"dropped: {why}")
     return passed(name, "kept" if kept == url else "kept, without what Klaviyo or a click added")
 
 
 def _age(shop: Shop, posted: Posted) -> Step:
-    age = collect.age(posted.age_ms)
+    age = states.age(posted.age_ms)
     if age > shop.oldest:
         words = f"it says {_span(age)}, and counts as {_span(shop.oldest)} old"
         return warned("age of the state", words)

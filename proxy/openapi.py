@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response
 
-from proxy import collect, guest, shop
+from proxy import guest, shop, states
 from proxy.carts.cart import Cart
 
 Json = dict[str, Any]
@@ -59,13 +59,13 @@ _CART_ID = {
 
 
 def _operations(prefix: str, *, guests: bool) -> Iterator[_Operation]:
-    page: Json = {"for_shop": False, "media_types": collect.MEDIA_TYPES}
+    page: Json = {"for_shop": False, "media_types": states.MEDIA_TYPES}
     yield _Operation(
         method="post",
         path=f"{prefix}/state",
         summary="How the checkout stands",
         success=202,
-        body=collect.Posted,
+        body=states.Posted,
         refused=(400, 401, 403, 422),
         **page,
     )

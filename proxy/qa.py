@@ -9,7 +9,7 @@ from uuid import uuid4
 import click
 import msgspec
 
-from proxy import collect, inspection, shops, trial, work
+from proxy import inspection, shops, states, trial, work
 from proxy.facts import Fact, QuestionAsked
 from proxy.inspection import Page
 from proxy.settings import Settings
@@ -96,9 +96,9 @@ def _question(settings: Settings, cart_id: str, now: datetime, **asked: Any) -> 
     return QuestionAsked(id=name, shop=settings.shop, cart_id=cart_id, received_at=now, **asked)
 
 
-def _shop(settings: Settings) -> collect.Shop:
+def _shop(settings: Settings) -> states.Shop:
     tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
-    return collect.Shop(
+    return states.Shop(
         name=settings.shop,
         tokens=tokens,
         origins=settings.origins,

@@ -17,10 +17,10 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import assets, collect
+from proxy import assets, states
 from proxy.carts.cart import Cart
-from proxy.collect import MAX_BYTES
 from proxy.facts import Claim, Consent, ConsentState, Customer, StatePosted
+from proxy.states import MAX_BYTES
 from proxy.tokens import Session, Tokens
 from tests.web import ORIGIN, TOKEN_KEY, Answer, Web, served, token
 
@@ -504,14 +504,14 @@ def test_an_address_where_no_mail_arrives_is_refused(web: Web, domain: str) -> N
     assert refused(web, body(email=f"jane@{domain}")).pointer == "/email"
 
 
-@given(address=st.from_regex(collect._PLAIN, fullmatch=True))
+@given(address=st.from_regex(states._PLAIN, fullmatch=True))
 def test_a_plain_address_is_what_the_library_would_make_of_it(address: str) -> None:
     try:
         library = validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         library = None
 
-    if collect._is_plain(address):
+    if states._is_plain(address):
         assert library is not None
         assert library.normalized == address
 

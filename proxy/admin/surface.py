@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask import abort
 
-from proxy import collect
+from proxy import states
 from proxy.admin.sessions import Sessions
 from proxy.admin.signin import SignIn
 from proxy.checkouts import Checkout
@@ -32,7 +32,7 @@ class Shop:
     revision: str
     metric: str
     is_audited: bool
-    page: collect.Shop
+    page: states.Shop
 
     @contextmanager
     def reader(self) -> Iterator["Reader"]:

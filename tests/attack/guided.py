@@ -17,7 +17,7 @@ from itsdangerous import TimestampSigner
 from itsdangerous.encoding import base64_encode
 
 with atheris.instrument_imports(include=["proxy", "itsdangerous", "tests.attack"]):
-    from proxy import collect, door, guest, shop
+    from proxy import door, guest, shop, states
     from proxy.errors import Refused
     from proxy.tokens import SALT, claimed_shop
     from tests.attack.forgery import KEYS, TOKENS
@@ -47,11 +47,11 @@ def _signed(data: bytes) -> object:
 
 
 def _state(data: bytes) -> object:
-    posted = collect.parsed(data)
-    collect.email(posted.email)
-    collect.claim(posted.claimed)
-    collect.age(posted.age_ms)
-    return collect.checkout_url(posted.checkout_url, ("https://shop.example",))
+    posted = states.parsed(data)
+    states.email(posted.email)
+    states.claim(posted.claimed)
+    states.age(posted.age_ms)
+    return states.checkout_url(posted.checkout_url, ("https://shop.example",))
 
 
 def _bodies(data: bytes) -> object:

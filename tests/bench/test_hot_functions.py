@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from proxy import collect, door, facts, payload
+from proxy import door, facts, payload, states
 from proxy.checkouts import Rules
 from proxy.consents import ConsentMode, Modes
 from proxy.identity import Profile
@@ -35,13 +35,13 @@ def test_the_token_is_checked(benchmark: BenchmarkFixture) -> None:
 
 
 def test_the_body_is_parsed(benchmark: BenchmarkFixture) -> None:
-    posted = benchmark(door.parsed, collect._DECODER, STATE)
+    posted = benchmark(door.parsed, states._DECODER, STATE)
 
     assert posted.id == "0" * 16
 
 
 def test_the_address_is_judged(benchmark: BenchmarkFixture) -> None:
-    assert benchmark(collect.email, "jane.doe@shop-demo.io") == "jane.doe@shop-demo.io"
+    assert benchmark(states.email, "jane.doe@shop-demo.io") == "jane.doe@shop-demo.io"
 
 
 def test_a_fact_is_written(benchmark: BenchmarkFixture) -> None:
