@@ -14,8 +14,8 @@ from proxy.checkouts import Status
 from proxy.claims import Compared, compared
 from proxy.facts import Claim
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
+from tests.commands import run
 from tests.running import Proxy
-from tests.test_cli import run
 
 
 def cart(total: str, currency: str, lines: int) -> Cart:

@@ -25,22 +25,10 @@ from proxy.settings import described
 from proxy.store import Store
 from proxy.store.book import Change
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, until
+from tests.commands import run, run_apart
 from tests.platform import KEY, Platform, recorded
 from tests.running import ROOT, Proxy, ours
 from tests.said import JANE, state
-
-
-def run(*arguments: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "proxy", *arguments]
-    return subprocess.run(
-        command,
-        env=ours(environ),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -55,7 +43,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_every_setting_is_printed() -> None:
-    printed = run("settings").stdout
+    printed = run_apart("settings").stdout
 
     for variable, default, _ in described():
         assert (f"{variable} = {default}" if default else variable) in printed
@@ -77,7 +65,7 @@ def test_the_status_names_a_damaged_inbox_that_was_set_aside(store: Path) -> Non
 
 
 def test_all_mistakes_are_said_at_once() -> None:
-    refused = run("serve", CHECKOUT_PROXY_SETTLE="soon", CHECKOUT_PROXY_CONSNT="required")
+    refused = run_apart("serve", CHECKOUT_PROXY_SETTLE="soon", CHECKOUT_PROXY_CONSNT="required")
 
     assert refused.returncode == 1
     assert "CHECKOUT_PROXY_TOKEN_KEYS is not set" in refused.stderr
@@ -91,7 +79,7 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(store: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
 
-        refused = run("serve", "--bind", address, **environment(store, "http://127.0.0.1:1"))
+        refused = run_apart("serve", "--bind", address, **environment(store, "http://127.0.0.1:1"))
 
     assert refused.returncode == 1
     assert f"{address} cannot be had: Address already in use" in refused.stderr
@@ -115,7 +103,7 @@ def test_a_folder_that_cannot_be_entered_is_said(store: Path, tmp_path: Path) ->
     "bind", ["8000", "localhost:8000", "127.0.0.1:99999", "127.0.0.1:²", "[::1]"]
 )
 def test_an_address_that_is_none_is_said(store: Path, bind: str) -> None:
-    refused = run("serve", "--bind", bind, **environment(store, "http://127.0.0.1:1"))
+    refused = run_apart("serve", "--bind", bind, **environment(store, "http://127.0.0.1:1"))
 
     assert refused.returncode == 2
     assert "is no IP address and port, such as 127.0.0.1:8000 or [::1]:8000." in refused.stderr
@@ -124,14 +112,14 @@ def test_an_address_that_is_none_is_said(store: Path, bind: str) -> None:
 def test_no_second_proxy_shares_the_port_of_the_first(klaviyo: Klaviyo, store: Path) -> None:
     environ = environment(store, klaviyo.url)
     with Proxy(environ) as proxy:
-        refused = run("serve", "--bind", proxy.address, **environ)
+        refused = run_apart("serve", "--bind", proxy.address, **environ)
 
     assert "Address already in use" in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "work", "migrate"])
 def test_a_store_that_cannot_be_written_is_said_before_anything_starts(command: str) -> None:
-    refused = run(command, **environment("/proc/nope", "http://127.0.0.1:1"))
+    refused = run_apart(command, **environment("/proc/nope", "http://127.0.0.1:1"))
 
     assert refused.returncode == 1
     assert "CHECKOUT_PROXY_STORE cannot be written" in refused.stderr

@@ -15,8 +15,8 @@ from proxy import shops
 from proxy.carts.described import mistakes as judge
 from proxy.errors import Misconfigured
 from proxy.settings import SENDER, Settings
+from tests.commands import run
 from tests.platform import KEY, Platform, recorded
-from tests.test_cli import run
 
 ERP = """
 [shops.shop.carts]

@@ -28,11 +28,11 @@ from proxy.store import Store
 from proxy.store.seal import Seal, mark
 from tests import postgres
 from tests.actors import CART, KLAVIYO_KEY, Page, environment, until
+from tests.commands import run, run_apart
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
 from tests.said import pushed, received, state
 from tests.tables import Tables
-from tests.test_cli import run
 from tests.test_reload import SIGNED, Shoppers, _hangs_up, carts, reload
 from tests.test_shops import environ as shops_environ
 from tests.test_shops import stall
@@ -491,7 +491,7 @@ def test_a_key_is_in_no_repr() -> None:
 def test_keys_without_the_package_are_a_mistake_that_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "cryptography.py").write_text("raise ImportError('as if it were not installed')")
 
-    said = run("status", CHECKOUT_PROXY_STORE_KEYS=OLD, PYTHONPATH=f"{tmp_path}")
+    said = run_apart("status", CHECKOUT_PROXY_STORE_KEYS=OLD, PYTHONPATH=f"{tmp_path}")
 
     assert said.returncode == 1
     assert "pip install 'checkout-proxy[encryption]'" in said.stderr

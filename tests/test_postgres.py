@@ -18,11 +18,11 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from tests import postgres
 from tests.actors import Page, Shop, environment, judged_klaviyo, until
+from tests.commands import run
 from tests.crash.test_kill import is_alive
 from tests.crowd import Crowd, assert_each_counts_once, token
 from tests.postgres import Postgres
 from tests.running import Program, Proxy, ours
-from tests.test_cli import run
 
 
 @pytest.fixture

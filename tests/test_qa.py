@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,9 +19,10 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from proxy.tokens import Session, Tokens
 from tests.actors import TOKEN_KEYS, Ledger, Page, environment, judged_klaviyo, until
+from tests.commands import run
 from tests.operator import PASSWORD, Operator
 from tests.platform import KEY, Platform, recorded
-from tests.running import Proxy, ours
+from tests.running import Proxy
 from tests.said import JANE, NOON
 from tests.said import state as said_at
 from tests.test_admin import take_in
@@ -317,14 +316,14 @@ def test_the_command_says_of_it_what_the_page_says(desk: Desk) -> None:
     (checkout,) = desk.ledger.wait(named("6"), Status.PENDING)
     page = desk.preview(checkout.unique_id)
 
-    printed = run(desk, "preview", named("6"), "--json")
+    printed = run("preview", named("6"), "--json", **desk.env)
 
     said = json.loads(printed.stdout)
     assert printed.returncode == 0
     assert said["event"]["data"]["attributes"]["unique_id"] == checkout.unique_id
     assert all(step["words"] in page for step in said["steps"])
-    assert run(desk, "preview", checkout.unique_id, "--json").stdout == printed.stdout
-    assert "nothing was received" in run(desk, "preview", "c-99").stderr
+    assert run("preview", checkout.unique_id, "--json", **desk.env).stdout == printed.stdout
+    assert "nothing was received" in run("preview", "c-99", **desk.env).stderr
 
 
 # -- what is kept to itself --------------------------------------------------------------
@@ -469,19 +468,9 @@ def test_what_is_seen_to_be_done_is_ticked_off(desk: Desk) -> None:
 # -- by the command ----------------------------------------------------------------------
 
 
-def run(desk: Desk, *arguments: str, given: str | bytes = "") -> "subprocess.CompletedProcess[str]":
-    body = given if isinstance(given, bytes) else given.encode()
-    command = [sys.executable, "-m", "proxy", *arguments]
-    done = subprocess.run(
-        command, env=ours(desk.env), input=body, capture_output=True, timeout=60, check=False
-    )
-    said = done.stdout.decode(), done.stderr.decode()
-    return subprocess.CompletedProcess(command, done.returncode, *said)
-
-
 def test_the_command_tries_a_state(desk: Desk) -> None:
-    well = run(desk, "qa", "--state", "-", "--origin", ORIGIN, given=json.dumps(state()))
-    denied = run(desk, "qa", "--state", "-", given=json.dumps(state(consent="denied")))
+    well = run("qa", "--state", "-", "--origin", ORIGIN, stdin=json.dumps(state()), **desk.env)
+    denied = run("qa", "--state", "-", stdin=json.dumps(state(consent="denied")), **desk.env)
 
     assert well.returncode == 0, well.stderr
     assert re.search(r"^passed +cart +175\.83 EUR", well.stdout, re.M)
@@ -493,15 +482,15 @@ def test_the_command_tries_a_state(desk: Desk) -> None:
 
 @pytest.mark.parametrize("given", [b"\xff\xfe", b"{", b'{"token": "\\udc00"}', b"x" * 100_000])
 def test_the_command_says_what_is_no_state(desk: Desk, given: bytes) -> None:
-    done = run(desk, "qa", "--state", "-", given=given)
+    done = run("qa", "--state", "-", stdin=given, **desk.env)
 
     assert (done.returncode, done.stderr) == (1, "")
     assert re.search("^stopped +(JSON|form) ", done.stdout, re.M)
 
 
 def test_the_command_tries_a_token(desk: Desk) -> None:
-    well = run(desk, "qa", "--token", "-", "--json", given=token())
-    forged = run(desk, "qa", "--token", token(key="a-key-of-somebody-else"))
+    well = run("qa", "--token", "-", "--json", stdin=token(), **desk.env)
+    forged = run("qa", "--token", token(key="a-key-of-somebody-else"), **desk.env)
 
     steps = {step["name"]: step["verdict"] for step in json.loads(well.stdout)["steps"]}
     assert (well.returncode, steps["signature"], steps["age of the token"]) == (
@@ -511,4 +500,4 @@ def test_the_command_tries_a_token(desk: Desk) -> None:
     )
     assert forged.returncode == 1
     assert re.search("^stopped +signature ", forged.stdout, re.M)
-    assert run(desk, "qa").returncode == 2
+    assert run("qa", **desk.env).returncode == 2

@@ -25,10 +25,10 @@ from proxy.settings import SENDER, WEB
 from proxy.tokens import Session, Tokens, claimed_shop
 from tests import postgres
 from tests.actors import CART, Page, Shop, judged_klaviyo, until
+from tests.commands import run
 from tests.platform import KEY
 from tests.running import TWO, Proxy
 from tests.said import JANE
-from tests.test_cli import run
 from tests.web import Web, served
 
 NAMES = ("tea", "coffee")

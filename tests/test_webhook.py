@@ -15,11 +15,11 @@ from proxy.alarms import Name
 from proxy.checkouts import Status
 from proxy.sandbox.faults import Answer
 from tests.actors import KLAVIYO_KEY, Page, Shop, environment, judged_klaviyo, until
+from tests.commands import run
 from tests.platform import Asked
 from tests.running import NODE, ROOT, Proxy
 from tests.said import NOON, pushed, replay, state
 from tests.test_alarms import CLEARED, RAISED, Watched, die, watched_shop
-from tests.test_cli import run
 from tests.watching import KEY, is_ours, receiver
 
 

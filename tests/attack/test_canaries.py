@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,9 +17,10 @@ from proxy.snippet import Snippet
 from proxy.store import Store
 from tests.actors import Shop, until
 from tests.attack.canaries import PERSON, REF, SECRETS, found
+from tests.commands import run
 from tests.operator import Operator
 from tests.platform import Platform, recorded
-from tests.running import ROOT, Proxy, ours
+from tests.running import ROOT, Proxy
 
 # The kept cart is the platform's, under this id.
 CART_ID = "cart_01M82D2SFH33B1SN426B380WC9"
@@ -153,13 +152,7 @@ COMMANDS = (
 def commanded(env: dict[str, str]) -> dict[str, str]:
     said = {}
     for command in COMMANDS:
-        done = subprocess.run(
-            [sys.executable, "-m", "proxy", *command],
-            env=ours(env),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run(*command, **env)
         said[" ".join(command)] = done.stdout + done.stderr
     return said
 

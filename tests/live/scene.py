@@ -1,7 +1,5 @@
 """Scene: the served proxy between a live shop and the played Klaviyo."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +8,8 @@ from typing import Any
 
 from proxy.checkouts import Status
 from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo
-from tests.running import Proxy, ours
+from tests.commands import Done, run
+from tests.running import Proxy
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ def staged(folder: Path, carts: Mapping[str, str], settle: str = "0") -> Iterato
             yield Scene(proxy.url, Ledger(store, klaviyo))
 
 
-def read(cart_id: str, carts: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+def read(cart_id: str, carts: Mapping[str, str]) -> Done:
     """Run ``checkout-proxy cart --json`` with the settings *carts*."""
-    env = ours({f"CHECKOUT_PROXY_{name}": text for name, text in carts.items()})
-    command = [sys.executable, "-m", "proxy", "cart", cart_id, "--json"]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    environ = {f"CHECKOUT_PROXY_{name}": text for name, text in carts.items()}
+    return run("cart", cart_id, "--json", **environ)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ import pytest
 
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
+from tests import commands
 from tests.actors import SHOP_KEY, TOKEN_KEYS, environment, judged_klaviyo, until
-from tests.running import Proxy, ours
+from tests.running import Proxy
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pushed:
 
     def cart(self, cart_id: str) -> dict[str, Any] | None:
         """Return the cart as ``checkout-proxy cart`` prints it, or ``None`` where there is none."""
-        done = self._run("cart", cart_id, "--json")
+        done = commands.run("cart", cart_id, "--json", **self.settings)
         assert done.returncode in {0, 1}, done.stderr
         return None if done.returncode else dict(json.loads(done.stdout))
 
@@ -56,24 +56,12 @@ class Pushed:
 
     def story(self, cart_id: str) -> str:
         """Return what ``checkout-proxy trace`` tells."""
-        return self._run("trace", cart_id).stdout
+        return commands.run("trace", cart_id, **self.settings).stdout
 
     def _total(self, cart_id: str) -> Decimal | None:
-        # The command takes half a second.
         with closing(Store.of("shop", self.settings["CHECKOUT_PROXY_STORE"]).book()) as book:
             cart = book.cart("shop", cart_id)
             return None if cart is None else cart.total
-
-    def _run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "proxy", *arguments]
-        return subprocess.run(
-            command,
-            env=ours(self.settings),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
 
 
 @pytest.fixture(scope="session")
