@@ -255,6 +255,7 @@ def test_where_it_is_off_nobody_looks(tmp_path: Path) -> None:
 # -- the whole of it ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not LIBRARIES, reason="libfaketime is missing: apt-get install faketime")
 def test_a_proxy_that_is_told_to_looks_and_says_so(tmp_path: Path) -> None:
     clock = Clock(tmp_path / "clock")

@@ -54,6 +54,7 @@ class Backup:
         return Path(said.strip())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(SQLITE is None, reason="sqlite3 is missing: apt-get install sqlite3")
 def test_what_was_acknowledged_before_a_backup_is_in_it(tmp_path: Path) -> None:
     store, restored = tmp_path / "store", tmp_path / "restored"

@@ -429,6 +429,7 @@ def test_replay_wants_to_know_what(store: Path) -> None:
     assert "Name a CART_ID, or give --reason, or --all." in asked.stderr
 
 
+@pytest.mark.slow
 def test_web_half_and_sender_run_apart(klaviyo: Klaviyo, store: Path) -> None:
     environ = environment(store, klaviyo.url)
     with Proxy(environ, "--web-only") as proxy:

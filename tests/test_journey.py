@@ -278,7 +278,13 @@ def test_a_secret_cart_id_is_never_shown_to_klaviyo(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [Answer(503), Answer(500, counted=True), Cut(), Cut(counted=True), Challenge()],
+    [
+        Answer(503),
+        pytest.param(Answer(500, counted=True), marks=pytest.mark.slow),
+        pytest.param(Cut(), marks=pytest.mark.slow),
+        Cut(counted=True),
+        Challenge(),
+    ],
     ids=["503", "500 though counted", "cut", "202 lost on the wire", "Cloudflare"],
 )
 def test_trouble_at_klaviyo_ends_in_one_event(scene: Scene, fault: Any) -> None:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from proxy.checkouts import Status
 from proxy.identity import address_hash, address_key
 from tests.actors import SHOP_KEY, TOKEN_KEYS, Ledger, Page, Shop, environment, judged_klaviyo
@@ -26,8 +28,18 @@ def journey(folder: Path, **settings: str) -> str:
     return proxy.log
 
 
-def test_every_line_is_json_where_a_program_reads_it(tmp_path: Path) -> None:
-    lines = [json.loads(line) for line in journey(tmp_path, LOG="json").splitlines()]
+@pytest.fixture(scope="module")
+def for_people(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return journey(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="module")
+def for_programs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return journey(tmp_path_factory.mktemp("programs"), LOG="json")
+
+
+def test_every_line_is_json_where_a_program_reads_it(for_programs: str) -> None:
+    lines = [json.loads(line) for line in for_programs.splitlines()]
 
     assert all({"at", "level", "logger", "message"} <= line.keys() for line in lines)
     decided = [line for line in lines if line["logger"] == "proxy.decisions"]
@@ -42,16 +54,15 @@ def test_every_line_is_json_where_a_program_reads_it(tmp_path: Path) -> None:
     assert ordered["reason"] == "an order was placed for the cart"
 
 
-def test_people_read_a_line_a_decision(tmp_path: Path) -> None:
-    logged = journey(tmp_path)
+def test_people_read_a_line_a_decision(for_people: str) -> None:
+    (sent,) = (line for line in for_people.splitlines() if "delivered" in line)
 
-    (sent,) = (line for line in logged.splitlines() if "delivered" in line)
     assert " INFO proxy.decisions: shop: c-1_" in sent
     assert sent.endswith(f" delivered: Klaviyo took it (address {HASH})")
 
 
-def test_no_log_tells_who_or_a_secret(tmp_path: Path) -> None:
-    logged = journey(tmp_path / "console") + journey(tmp_path / "json", LOG="json")
+def test_no_log_tells_who_or_a_secret(for_people: str, for_programs: str) -> None:
+    logged = for_people + for_programs
 
     assert "canary" not in logged
     assert "4930123456" not in logged

@@ -538,10 +538,10 @@ def one_act(chance: Random) -> tuple[str, dict[str, Any]]:
     return name, acts[name][1]
 
 
-_REST = [pytest.param(chapter, marks=pytest.mark.slow) for chapter in (2, 3)]
+_REST = [pytest.param(chapter, marks=pytest.mark.slow) for chapter in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("chapter", [0, 1, *_REST])
+@pytest.mark.parametrize("chapter", [0, *_REST])
 def test_the_ledger_is_right(chapter: int) -> None:
     for number in range(6):
         told(Random(f"{chapter}.{number}"))

@@ -148,8 +148,8 @@ def restarted(server: Postgres, crowd: Crowd) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        killed,
-        hung,
+        hung,  # The hardest to notice of the four.
+        pytest.param(killed, marks=pytest.mark.slow),
         pytest.param(stopped, marks=pytest.mark.slow),
         pytest.param(restarted, marks=pytest.mark.slow),
     ],
@@ -188,6 +188,7 @@ def test_without_a_spool_the_same_is_caught_as_a_loss(
         assert_each_counts_once(crowd, klaviyo, timeout=3)
 
 
+@pytest.mark.slow
 def test_the_web_half_starts_while_the_database_is_away(
     klaviyo: Klaviyo, server: Postgres, environ: dict[str, str], started: Callable[[Any], Any]
 ) -> None:
@@ -202,6 +203,7 @@ def test_the_web_half_starts_while_the_database_is_away(
     assert not crowd.refused
 
 
+@pytest.mark.slow
 def test_an_order_that_is_told_while_the_database_is_away_cancels_what_came_before(
     klaviyo: Klaviyo, server: Postgres, environ: dict[str, str], started: Callable[[Any], Any]
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_mistake_is_said_and_changes_nothing_also_for_a_worker_that_begins_lat
         until(lambda: carts(tea.klaviyo))
 
 
+@pytest.mark.slow
 def test_a_shop_that_is_served_no_more_is_told(tmp_path: Path) -> None:
     with (
         stall("tea", tmp_path) as tea,

@@ -27,7 +27,7 @@ from tests import postgres
 from tests.actors import CART, Page, Shop, judged_klaviyo, until
 from tests.commands import run
 from tests.platform import KEY
-from tests.running import TWO, Proxy
+from tests.running import Proxy
 from tests.said import JANE
 from tests.web import Web, served
 
@@ -109,7 +109,7 @@ def market(folder: Path, store: str = "") -> Iterator[Market]:
     with ExitStack() as stack:
         tea, coffee = (stack.enter_context(stall(name, folder)) for name in NAMES)
         env = environ(folder, tea, coffee, store=store)
-        yield Market(stack.enter_context(Proxy(env, *TWO)), tea, coffee, env)
+        yield Market(stack.enter_context(Proxy(env)), tea, coffee, env)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -109,7 +110,17 @@ def _ask(book: Book, now: datetime) -> None:
     book.put_answer("shop", asked.id, answer, now)
 
 
-@pytest.fixture(params=[(PHONE, "dark"), (DESK, "light")], ids=["phone", "desk"])
+ON_PHONE = pytest.param((PHONE, "dark"), id="phone")
+
+
+def seen(name: str, size: Any, scheme: str, *, slow: bool = False) -> Any:
+    """Return a scene and the screen it is looked at on."""
+    marks = [pytest.mark.slow] if slow else []
+    screen = "phone" if size == PHONE else "desk"
+    return pytest.param(name, (size, scheme), id=f"{name} by {screen}", marks=marks)
+
+
+@pytest.fixture
 def page(request: pytest.FixtureRequest, browser: Browser, scene: Scene) -> Iterator[Page]:
     (width, height), scheme = request.param
     size = {"width": width, "height": height}
@@ -122,6 +133,18 @@ def page(request: pytest.FixtureRequest, browser: Browser, scene: Scene) -> Iter
     context.close()
 
 
+@pytest.mark.parametrize(
+    ("scene", "page"),
+    [
+        seen("nothing yet", PHONE, "dark"),
+        seen("a busy hour", DESK, "light"),
+        seen("an outage", PHONE, "dark"),
+        seen("nothing yet", DESK, "light", slow=True),
+        seen("a busy hour", PHONE, "dark", slow=True),
+        seen("an outage", DESK, "light", slow=True),
+    ],
+    indirect=True,
+)
 def test_nobody_is_kept_out_and_nothing_is_cut_off(page: Page, scene: Scene) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -150,6 +173,7 @@ def _of_cart(page: Page, scene: Scene, path: str) -> str:
     return page.url
 
 
+@pytest.mark.parametrize("page", [ON_PHONE], indirect=True)
 def test_without_scripts_all_can_be_done(browser: Browser, scene: Scene) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

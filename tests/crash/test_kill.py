@@ -374,7 +374,11 @@ def counted(scene: Scene, prefix: str) -> int:
     return sum(f'"{prefix}'.encode() in event.body for event in scene.klaviyo.events)
 
 
-@pytest.mark.parametrize("fault", [Hang(counted=True), Hang()], ids=["counted", "not-counted"])
+@pytest.mark.parametrize(
+    "fault",
+    [Hang(counted=True), pytest.param(Hang(), marks=pytest.mark.slow)],
+    ids=["counted", "not-counted"],
+)
 def test_everything_killed_before_klaviyo_answers_counts_once(scene: Scene, fault: Hang) -> None:
     cart_id, asked = f"hang-{fault.counted}", len(scene.klaviyo.requests)
     scene.klaviyo.misbehave(fault)
@@ -403,6 +407,7 @@ def test_the_sender_killed_between_klaviyos_yes_and_our_commit_counts_once(scene
     assert scene.ledger.answered_yes("yes") == 2
 
 
+@pytest.mark.slow
 def test_everything_killed_while_a_retry_waits_waits_on(scene: Scene) -> None:
     # More than one: what another test left behind may meet the first.
     scene.klaviyo.misbehave(Answer(503), times=3)
@@ -499,6 +504,7 @@ def test_the_sender_stops_within_ten_seconds_while_klaviyo_hangs(scene: Scene) -
     assert scene.is_delivered_once("hangs")
 
 
+@pytest.mark.slow
 def test_a_web_worker_that_hangs_does_not_hold_up_the_end(scene: Scene) -> None:
     everything = [psutil.Process(scene.proxy.pid), *children(scene.proxy)]
     for child in everything[1:]:
@@ -535,6 +541,7 @@ def test_only_one_sender_is_at_work_on_a_store(scene: Scene) -> None:
     assert [scene.ledger.answered_yes(cart_id) for cart_id in carts] == [1] * 20
 
 
+@pytest.mark.slow
 def test_a_refused_key_burns_nothing(tmp_path: Path) -> None:
     with judged_klaviyo() as klaviyo:
         ledger = Ledger(tmp_path, klaviyo)

@@ -169,6 +169,7 @@ def test_half_an_answer_is_seen() -> None:
     assert not is_whole(came)
 
 
+@pytest.mark.slow
 def test_half_a_body_holds_up_no_end_and_becomes_nothing(proxy: Proxy, klaviyo: Klaviyo) -> None:
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=15) as connection:
         connection.sendall(request("half")[:-100])
@@ -213,8 +214,9 @@ def all_of_the_terminal(number: signal.Signals) -> Callable[[int], None]:
 @pytest.mark.parametrize(
     "tell",
     [
-        alone(signal.SIGTERM, times=2),
-        alone(signal.SIGINT),
+        # What Ctrl-C says to all of them these say to one.
+        pytest.param(alone(signal.SIGTERM, times=2), marks=pytest.mark.slow),
+        pytest.param(alone(signal.SIGINT), marks=pytest.mark.slow),
         all_of_the_terminal(signal.SIGINT),
     ],
     ids=["SIGTERM-twice", "SIGINT", "Ctrl-C"],
@@ -253,6 +255,7 @@ class ProxyInTerminal(Proxy):
         os.close(self._terminal)
 
 
+@pytest.mark.slow
 def test_when_its_terminal_hangs_up_it_stops_in_order_within_ten_seconds(
     klaviyo: Klaviyo, store: Path
 ) -> None:

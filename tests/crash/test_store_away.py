@@ -172,6 +172,7 @@ def test_while_the_inboxes_are_locked_posts_are_refused_in_time_and_none_is_lost
     assert pages.refused - set(carts(klaviyo))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hold", HOLDS, ids=str)
 def test_while_the_book_is_locked_posts_are_taken_and_sent_afterwards(
     klaviyo: Klaviyo, store: Path, hold: timedelta
