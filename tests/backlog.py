@@ -24,6 +24,7 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from proxy.store.received import Received
 from tests.actors import KLAVIYO_KEY, environment, until
+from tests.books import written
 from tests.running import ours
 from tests.said import received
 
@@ -58,7 +59,7 @@ def lay_up(store: Store, count: int) -> None:
     """Leave *count* due checkouts in *store*, as a sender does that Klaviyo does not answer."""
     store.migrate()
     said = _said(count)
-    with closing(store.book()) as book:
+    with closing(written(store)) as book:
         while batch := list(islice(said, 1_000)):
             book.take_in(batch, _RULES)
 

@@ -24,6 +24,7 @@ from proxy.identity import address_hash, address_key
 from proxy.store.book import Book, Change, Seen
 from proxy.tallies import Sight
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
+from tests.books import written
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
 from tests.said import JANE, NOON, order, received, state
@@ -48,7 +49,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 @pytest.fixture
 def book(web: Web) -> Iterator[Book]:
-    with closing(web.store.book()) as book:
+    with closing(written(web.store)) as book:
         yield book
 
 
@@ -346,7 +347,7 @@ def test_what_was_looked_for_is_told_where_that_is_switched_on(tmp_path: Path) -
             web.store.migrate()
             operator = Operator(web.url)
             operator.sign_in()
-            with closing(web.store.book()) as book:
+            with closing(written(web.store)) as book:
                 book.looked_for("shop", "c-1", Sight.ARRIVED, "it is there", datetime.now(UTC))
 
             said = text(operator.page("shop/"))

@@ -43,6 +43,7 @@ from proxy.store import Inbox, Store
 from proxy.store.book import Book
 from proxy.visits import fold
 from tests.actors import judged_klaviyo
+from tests.books import written
 from tests.said import (
     CART,
     DENIED,
@@ -154,7 +155,7 @@ def scene(folder: Path, *, signed: bool = False) -> Iterator[Scene]:
     clock = Clock()
     with (
         judged_klaviyo() as klaviyo,
-        closing(store.book()) as book,
+        closing(written(store)) as book,
         closing(store.inboxes()) as inboxes,
         closing(store.inbox()) as inbox,
         closing(Client(url=klaviyo.url, key=KEY, revision="2026-07-15")) as client,
@@ -428,7 +429,7 @@ def test_of_two_carts_without_a_version_the_one_received_last_counts(tmp_path: P
     store = Store(f"sqlite:///{tmp_path}")
     store.migrate()
     with (
-        closing(store.book()) as book,
+        closing(written(store)) as book,
         closing(store.inboxes()) as inboxes,
         closing(store.inbox()) as busy,
         closing(store.inbox()) as idle,

@@ -25,6 +25,7 @@ from proxy.settings import described
 from proxy.store import Store
 from proxy.store.book import Change
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, until
+from tests.books import written
 from tests.commands import run, run_apart
 from tests.platform import KEY, Platform, recorded
 from tests.running import ROOT, Proxy, ours
@@ -340,7 +341,7 @@ def lay_dead(folder: Path, carts: Collection[str]) -> None:
     store.migrate()
     rules = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
     refuse = partial(outcomes.refused, reason="no such metric")
-    with closing(store.book()) as book, closing(store.inbox()) as inbox:
+    with closing(written(store)) as book, closing(store.inbox()) as inbox:
         for number, cart_id in enumerate(sorted(carts, key=lambda name: int(name[2:]))):
             inbox.append(state(number, cart_id, email=JANE))
         with closing(store.inboxes()) as inboxes:

@@ -25,6 +25,7 @@ from proxy.store import Inbox, Store
 from proxy.store.book import Book
 from tests import backlog
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
+from tests.books import written
 from tests.said import after, order, pushed, replay, state
 from tests.watching import watch
 
@@ -110,7 +111,7 @@ def scene(
     store.migrate()
     clock = Clock()
     klaviyo = stack.enter_context(judged_klaviyo())
-    book = stack.enter_context(closing(store.book()))
+    book = stack.enter_context(closing(written(store)))
     inboxes = stack.enter_context(closing(store.inboxes()))
     inbox = stack.enter_context(closing(store.inbox()))
     client = stack.enter_context(

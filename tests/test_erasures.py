@@ -25,6 +25,7 @@ from proxy.identity import Profile, address_hash
 from proxy.store import Store
 from proxy.store.book import Book, Change
 from proxy.store.received import Received
+from tests.books import written
 from tests.said import CART, JANE, JOHN, after, order, pushed, received, state
 from tests.tables import Tables
 from tests.test_model import empty_book
@@ -374,7 +375,7 @@ def taken_in(folder: Path, batches: Batches, keys: Sequence[bytes]) -> tuple[byt
     """Return what is written down in the end, and how the checkouts stand."""
     (folder / "checkouts.db").write_bytes(empty_book())
     url = f"sqlite:///{folder}"
-    with closing(Store(url).book()) as book:
+    with closing(written(Store(url))) as book:
         for batch in batches:
             book.take_in(batch, RULES, keys)
         known = [each for cart in ("c-1", "c-2") for each in book.checkouts("shop", cart)]

@@ -55,6 +55,7 @@ from proxy.sandbox.klaviyo import Klaviyo, Request
 from proxy.store import Store
 from proxy.store.inbox import Inbox
 from tests.actors import KLAVIYO_KEY, until
+from tests.books import written
 from tests.said import CART, DENIED, NOON
 from tests.watching import watch
 
@@ -112,7 +113,7 @@ class Life:
         self.earlier_requests = len(klaviyo.requests)
         store = Store(f"sqlite:///{folder}")
         self._end = ExitStack()
-        self.book = self._opened(store.book())
+        self.book = self._opened(written(store))
         self.inboxes = [self._opened(Inbox.in_free_slot(folder)) for _ in range(2)]
         client = Client(url=klaviyo.url, key=KLAVIYO_KEY, revision="2026-07-15")
         self.sender = Sender(

@@ -19,6 +19,7 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from proxy.tokens import Session, Tokens
 from tests.actors import TOKEN_KEYS, Ledger, Page, environment, judged_klaviyo, until
+from tests.books import written
 from tests.commands import run
 from tests.operator import PASSWORD, Operator
 from tests.platform import KEY, Platform, recorded
@@ -438,7 +439,7 @@ def test_an_invented_question_has_no_answer(alone: tuple[Web, Operator], name: s
 
 def test_a_checkouts_question_is_a_fact(alone: tuple[Web, Operator]) -> None:
     web, operator = alone
-    with closing(web.store.book()) as book:
+    with closing(written(web.store)) as book:
         take_in(book, said_at(0, email=JANE))
         (checkout,) = book.checkouts("shop", "c-1")
 

@@ -29,6 +29,7 @@ from proxy.steps import Answer, Step, Verdict, decode, encode, passed
 from proxy.store import Inbox, Store
 from proxy.store.book import Book, Change
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
+from tests.books import written
 from tests.postgres import Postgres, emptied
 from tests.said import (
     CART,
@@ -236,7 +237,7 @@ def scene(
     store = Store(f"sqlite:///{folder}")
     store.migrate()
     klaviyo = stack.enter_context(judged_klaviyo())
-    book = stack.enter_context(closing(store.book()))
+    book = stack.enter_context(closing(written(store)))
     inboxes = stack.enter_context(closing(store.inboxes()))
     inbox = stack.enter_context(closing(store.inbox()))
     client = Client(url=klaviyo.url, key=KLAVIYO_KEY, revision="2026-07-15")

@@ -23,6 +23,7 @@ from proxy.regions import COUNTRIES, GROUPS
 from proxy.settings import Settings
 from proxy.store import Store
 from proxy.store.book import Book, Change
+from tests.books import written
 from tests.operator import PASSWORD, Operator
 from tests.said import JANE, NOON, after, received, state
 from tests.web import ORIGIN, Web, served, token
@@ -249,7 +250,7 @@ def test_trace_and_the_page_of_a_checkout_tell_it(
 ) -> None:
     web = serve(ADMIN_PASSWORD=PASSWORD)
     web.store.migrate()
-    with closing(web.store.book()) as book:
+    with closing(written(web.store)) as book:
         book.take_in([received(state(0, email=JANE, consent=BANNER, region="DE"))], RULES)
         (checkout,) = book.checkouts("shop", "c-1")
     monkeypatch.setenv("CHECKOUT_PROXY_STORE", f"sqlite:///{web.store.folder.parent}")

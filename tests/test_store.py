@@ -18,6 +18,7 @@ from proxy.store import Store
 from proxy.store.database import Database
 from tests import postgres
 from tests.actors import until
+from tests.books import written
 from tests.postgres import Postgres
 from tests.said import JANE, state
 from tests.tables import FULL, Tables
@@ -217,7 +218,7 @@ def test_a_book_that_is_looked_into_cannot_be_written(database: Store) -> None:
         inbox.append(state(0))
         received = inboxes.after({}, 10)
 
-    with closing(database.book()) as book, pytest.raises(DBAPIError, match="read-only"):
+    with closing(written(database)) as book, pytest.raises(DBAPIError, match="read-only"):
         book.take_in(received, RULES)
 
 

@@ -13,7 +13,7 @@ from proxy.settings import Settings
 from proxy.settings.reading import Judge
 
 if TYPE_CHECKING:
-    from proxy.store.book import Book
+    from proxy.store.reader import Reader
 
 
 option = click.option("--shop", "name", help="The shop's name, where there are several.")
@@ -47,7 +47,7 @@ def judge(carts: str, described: Mapping[str, Any], key: str) -> Collection[str]
 
 
 @contextmanager
-def book(settings: Settings) -> Iterator["Book"]:
+def book(settings: Settings) -> Iterator["Reader"]:
     """Give the book of a shop, or say where one was looked for."""
     store = shops.store(settings)
     if not store.exists:

@@ -19,7 +19,7 @@ from proxy.tallies import Sight, What
 
 if TYPE_CHECKING:
     from proxy.alarms import RaisedAlarm
-    from proxy.store.book import Book
+    from proxy.store.reader import Reader
 
 
 @click.command()
@@ -62,7 +62,7 @@ def _say_claims(claims: dict[Compared, int]) -> None:
         click.echo(f"totals that pages said, beside the shop's: {counted}")
 
 
-def _say_audit(book: "Book", shop: str) -> None:
+def _say_audit(book: "Reader", shop: str) -> None:
     """Say of how many events that Klaviyo took it is known whether they are there."""
     now = datetime.now(UTC)
     seen = book.by_detail(shop, What.AUDITED, now - timedelta(days=1), now)

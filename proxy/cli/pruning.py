@@ -17,7 +17,7 @@ from proxy.facts import PruneAsked
 from proxy.settings import Settings, values
 
 if TYPE_CHECKING:
-    from proxy.store.book import Book
+    from proxy.store.reader import Reader
 
 _LOOK_SECONDS = 2.0
 
@@ -47,7 +47,7 @@ def _ask(settings: Settings, before: datetime) -> None:
 
 
 def _follow(
-    settings: Settings, book: "Book", before: datetime, many: int, done: Callable[[int], object]
+    settings: Settings, book: "Reader", before: datetime, many: int, done: Callable[[int], object]
 ) -> None:
     """Tell how far the sender is, to somebody who waits at a terminal, as long as there is one."""
     left = many

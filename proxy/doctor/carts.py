@@ -22,7 +22,7 @@ from proxy.errors import (
 )
 from proxy.money import rounded
 from proxy.settings import variable
-from proxy.store.book import Book
+from proxy.store.reader import Reader
 from proxy.tokens import Session, Tokens
 
 
@@ -79,7 +79,7 @@ def _pushed(setup: Setup) -> Iterator[Finding]:
         yield from _in(opened, setup)
 
 
-def _in(opened: Book, setup: Setup) -> Iterator[Finding]:
+def _in(opened: Reader, setup: Setup) -> Iterator[Finding]:
     count, last = opened.pushed(setup.settings.shop)
     if last is None:
         remedy = "Let your server put each cart that changes: docs/push.md."

@@ -16,6 +16,7 @@ from proxy.store.sqlite import SqliteStore, check_is_of_folders
 if TYPE_CHECKING:
     from proxy.store.book import Book
     from proxy.store.postgres import PostgresStore
+    from proxy.store.reader import Reader
 
 __all__ = [
     "Inbox",
@@ -119,7 +120,7 @@ class Store:
         """Return all inboxes, those of *shop* alone where the engine keeps shops apart."""
         return self._engine.inboxes(shop)
 
-    def book(self) -> "Book":
+    def book(self) -> "Reader":
         """Return the book of checkouts, to look into; :meth:`migrate` must have made it."""
         return self._engine.book()
 

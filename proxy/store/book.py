@@ -82,12 +82,6 @@ class Book(Reader):
 
     # -- facts --
 
-    def marks(self) -> dict[str, int]:
-        """Return how far each inbox was taken in."""
-        with self._engine.connect() as connection:
-            found = connection.execute(select(schema.marks))
-            return {row.inbox: row.seq for row in found}
-
     def take_in(
         self, received: Sequence[Received], rules: Rules, person_keys: Sequence[bytes] = ()
     ) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from proxy.store.book import Book
+    from proxy.store.reader import Reader
 
 _Lost = Callable[[], CheckoutProxyError]
 
@@ -52,10 +53,12 @@ class PostgresStore:
         """Return the streams of *shop*, or of all."""
         return Streams(self._database, shop)
 
-    def book(self) -> "Book":
-        """Return the book, to read only: who writes it holds an account."""
+    def book(self) -> "Reader":
+        """Return the book, to be read."""
+        from proxy.store.reader import Reader
+
         engine = self._made(self._connected, self._away)
-        return _book(engine.execution_options(postgresql_readonly=True))
+        return Reader(engine.execution_options(postgresql_readonly=True))
 
     @contextmanager
     def held(self, shop: str) -> Iterator["Book | None"]:

@@ -99,6 +99,12 @@ class Reader:
         """Close all connections."""
         self._engine.dispose()
 
+    def marks(self) -> dict[str, int]:
+        """Return how far each inbox was taken in."""
+        with self._engine.connect() as connection:
+            found = connection.execute(select(schema.marks))
+            return {row.inbox: row.seq for row in found}
+
     def carts(self, shop: str, cart_ids: Collection[str]) -> dict[str, Cart]:
         """Return the last carts that the shop's server pushed under *cart_ids*."""
         table = schema.carts

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from proxy.store.book import Book
+    from proxy.store.reader import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +56,11 @@ class SqliteStore:
         """Return all files: they are not kept apart by shop."""
         return Inboxes(self.folder, self._seal)
 
-    def book(self) -> "Book":
-        """Return the book, to read and to write."""
-        from proxy.store.book import Book
+    def book(self) -> "Reader":
+        """Return the book, to be read."""
+        from proxy.store.reader import Reader
 
-        return Book(self._engine())
+        return Reader(self._engine())
 
     @contextmanager
     def held(self, shop: str) -> Iterator["Book | None"]:
@@ -71,10 +72,15 @@ class SqliteStore:
                 yield None
                 return
             self.migrate()
-            with closing(self.book()) as book:
+            with closing(self._book()) as book:
                 yield book
         finally:
             os.close(lock)
+
+    def _book(self) -> "Book":
+        from proxy.store.book import Book
+
+        return Book(self._engine())
 
     def has_sender(self, shop: str) -> bool:
         """Tell whether another process holds the folder's lock."""

@@ -21,6 +21,7 @@ from proxy.standing import Standing
 from proxy.steps import Answer, Step, Verdict
 from proxy.store import Store
 from proxy.store.book import Book, Change, Seen
+from tests.books import written
 from tests.operator import PASSWORD
 from tests.said import JANE, received
 from tests.web import served
@@ -60,7 +61,7 @@ def scene(
 
 def _happen(store: Store, *, outage: bool) -> None:
     now = datetime.now(UTC)
-    with closing(store.book()) as book:
+    with closing(written(store)) as book:
         for number in range(60):
             _leave(book, number, now - timedelta(minutes=60 - number), outage=outage)
         alarm = Alarm(name=Name.BACKLOG, words="It has been due since 12:00.", remedy="Look.")
