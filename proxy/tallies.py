@@ -90,13 +90,8 @@ def of_fact(kind: str) -> Iterator[Count]:
     yield Count(What.RECEIVED, kind)
 
 
-def of_counted(body: bytes) -> list[Count]:
-    """Return the counts in the *body* of a fact, or raise :exc:`ValueError`.
-
-    What it calls by a name that we do not know is left out.
-    """
-    said = facts.decode("counted", body)
-    assert isinstance(said, facts.Counted)
+def of_counted(said: facts.Counted) -> list[Count]:
+    """Return what a web worker counted; what it calls by a name that we do not know is left out."""
     return [
         Count(What(name), detail[:_LONGEST], many)
         for name, details in said.counts.items()

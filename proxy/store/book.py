@@ -94,8 +94,7 @@ class Book(Reader):
         opened = unsealed(received, schema.seal_of(self._engine.dialect))
         with self._engine.begin() as connection:
             folding = Folding(connection, opened, rules, person_keys)
-            for item in opened:
-                folding.take(item)
+            folding.take_in()
             folding.write()
             for shop, before in folding.to_prune.items():
                 _put_account(connection, {"shop": shop, "prune_before": before})
