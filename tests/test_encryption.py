@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 from cryptography.fernet import Fernet, InvalidToken
 from psycopg import sql
 
-from proxy import shops, work
+from proxy import shops, story, work
 from proxy.checkouts import Checkout, Status
 from proxy.cli import main
 from proxy.errors import Misconfigured, StoreSealed
-from proxy.facts import QuestionAsked
+from proxy.facts import Consent, ConsentState, QuestionAsked
 from proxy.sandbox.faults import Hang
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.settings import Settings
@@ -48,10 +48,12 @@ TYPED: dict[str, Any] = {
     "first_name": "Canaryfirst",
     "last_name": "Canarylast",
     "checkout_url": "https://shop.example/checkout?canary-of-the-link",
+    "consent": {"state": "granted", "source": "tcf", "evidence": "evidence-of-the-canary"},
 }
 CUSTOMER = {"email": "canary.customer@shop-demo.io", "external_id": "canary-of-the-customer"}
 STORE_KEYS = "CHECKOUT_PROXY_STORE_KEYS"
 CANARIES = [b"canary", b"Canary", b"4930123456789"]
+EVIDENCE = b"evidence-of-the-canary"
 
 
 @dataclass
@@ -123,13 +125,19 @@ class Scene:
         found = self.checkout(cart_id, *keys)
         return found is not None and found.status is status
 
+    @property
+    def tables(self) -> Tables:
+        return Tables(f"{self.url}/shop" if self.url.startswith("sqlite") else self.url)
+
+    def decided(self) -> list[bytes]:
+        """Return what was decided about consent, as it lies there."""
+        return [value for (value,) in self.tables.ask("SELECT consent FROM checkouts")]
+
     def in_book(self) -> list[bytes]:
         """Return what the tables have of people, as it lies there."""
-        url = f"{self.url}/shop" if self.url.startswith("sqlite") else self.url
-        tables = Tables(url)
-        found = tables.ask("SELECT latest, addresses FROM checkouts")
-        found += tables.ask("SELECT body FROM facts WHERE body IS NOT NULL")
-        found += tables.ask("SELECT cart FROM carts")
+        found = self.tables.ask("SELECT latest, addresses FROM checkouts")
+        found += self.tables.ask("SELECT body FROM facts WHERE body IS NOT NULL")
+        found += self.tables.ask("SELECT cart FROM carts")
         return [value for row in found for value in row]
 
     def book_files(self) -> bytes:
@@ -191,6 +199,7 @@ def test_while_a_checkout_is_pending_nothing_of_the_person_lies_there_to_be_read
         scene.klaviyo.behave()
         (event,) = scene.klaviyo.wait_for_events(1, timeout=30)
         until(lambda: scene.is_at(Status.DELIVERED, "c-1", *keys))
+    delivered = scene.checkout("c-1", *keys)
 
     profile = event.attributes["profile"]["data"]["attributes"]
     assert (profile["email"], profile["first_name"]) == (TYPED["email"], "Canaryfirst")
@@ -198,6 +207,10 @@ def test_while_a_checkout_is_pending_nothing_of_the_person_lies_there_to_be_read
     # The control: without keys the same search finds them.
     found = set() if keys else set(CANARIES)
     assert (in_inbox, in_book) == (found, found)
+    # On what it was decided is kept beyond that.
+    assert delivered is not None
+    assert EVIDENCE.decode() in story.consent(delivered)
+    assert (EVIDENCE in scene.kept()) == (keys == [])
 
 
 @pytest.mark.parametrize("keys", [[OLD], []], ids=["with_a_key", "without"])
@@ -298,8 +311,8 @@ def command(*arguments: str, **environ: str) -> Result:
     return CliRunner().invoke(main, arguments, env=environ)
 
 
-def lay(scene: Scene, cart_id: str, *keys: str, minute: float = 0) -> None:
-    """Lay a pending checkout in the book, and one in the inbox that no sender has read."""
+def lay(scene: Scene, cart_id: str, *keys: str, minute: float = 0, **said: Any) -> None:
+    """Lay a checkout in the book, and in the inbox what it was made from."""
     rules = work.account(scene.settings(*keys)).rules
     store = scene.store(*keys)
     with (
@@ -308,8 +321,8 @@ def lay(scene: Scene, cart_id: str, *keys: str, minute: float = 0) -> None:
         store.account("shop", Event()) as book,
     ):
         assert book is not None
-        for said in (pushed(minute, cart_id=cart_id), state(minute, cart_id, email="canary@a.io")):
-            inbox.append(said)
+        inbox.append(pushed(minute, cart_id=cart_id))
+        inbox.append(state(minute, cart_id, email="canary@a.io", **said))
         book.take_in(inboxes.after(book.marks(), 100), rules)
 
 
@@ -445,6 +458,21 @@ def test_once_all_lies_under_the_new_key_the_old_one_opens_nothing(scene: Scene)
     assert all(opens(OLD, each) for each in before)
     assert not any(opens(OLD, each) for each in after)
     assert all(opens(NEW, each) for each in after)
+
+
+def test_what_consent_was_decided_on_is_read_as_it_lay_before_and_encrypted(scene: Scene) -> None:
+    denied = Consent(state=ConsentState.DENIED, source="tcf", evidence=EVIDENCE.decode())
+    lay(scene, "c-1", consent=denied)
+    before = scene.decided()
+
+    scene.reseal(OLD)
+
+    (after,) = scene.decided()
+    kept = scene.checkout("c-1", OLD)
+    assert [EVIDENCE in each for each in before] == [True]
+    assert opens(OLD, after)
+    assert kept is not None
+    assert EVIDENCE.decode() in story.consent(kept)
 
 
 def opens(key: str, sealed: bytes) -> bool:

@@ -221,7 +221,7 @@ checkouts = Table(
     Column("erased_at", Instant),
     Column("released", Boolean, nullable=False, server_default=false()),
     Column("client", String(32)),
-    Column("consent", Json(Decided)),
+    Column("consent", SealedJson(Decided)),
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
     Index("checkouts_due", "shop", "status", "due_at", "acted_at"),
     Index("checkouts_acted", "shop", "acted_at"),
