@@ -299,8 +299,8 @@ def _missing(signs: Signs) -> Alarm | None:
         f"Klaviyo took them, {signs.missing} were not there{last}",
         # What Klaviyo's pages name, and the proxy cannot have seen.
         remedy="look at the profile in Klaviyo: it drops what has an address of a test domain, and "
-        "a unique_id that is there already; another identifier is another profile. checkout-proxy "
-        "trace shows the request for Klaviyo's support",
+        "a unique_id that is there already; another identifier is another profile. Klaviyo's "
+        "support wants its unique_id, and when it was sent: checkout-proxy trace shows both",
     )
 
 

@@ -40,6 +40,7 @@ class Verdict(Enum):
 class Answer:
     """What Klaviyo, or the way to it, said.
 
+    ``request_id`` is what Klaviyo's support finds a refused request by; one it took has none.
     ``maybe_received`` tells that Klaviyo may have taken the event although it did not say so,
     ``retires_on`` when the revision that we speak is retired, where Klaviyo has said that.
     """
