@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -29,7 +31,7 @@ from tests.books import written
 from tests.commands import run, run_apart
 from tests.platform import KEY, Platform, recorded
 from tests.running import ROOT, Proxy, ours
-from tests.said import JANE, state
+from tests.said import JANE, NOON, state
 
 
 @pytest.fixture
@@ -184,6 +186,7 @@ def test_the_story_of_a_cart_is_told_without_a_word_about_the_person(
 
 def test_who_is_erased_is_named_on_standard_input_or_asked_for(store: Path) -> None:
     environ = environment(store, "http://127.0.0.1:1")
+    run("migrate", **environ)
 
     piped = run("erase", "--email", "-", stdin="jane@shop-demo.io\n", **environ)
     asked_for = run("erase", "--phone", stdin="+49 30 123456\n", **environ)
@@ -191,6 +194,9 @@ def test_who_is_erased_is_named_on_standard_input_or_asked_for(store: Path) -> N
 
     assert [each.returncode for each in (piped, asked_for, cart)] == [0, 0, 0], asked_for.stderr
     assert "jane" not in piped.stdout + piped.stderr
+    assert piped.stdout == (
+        "It is to be erased. No sender is at work for shop: it is done once one is.\n"
+    )
     with closing(Store.of("shop", f"sqlite:///{store}").inboxes()) as inboxes:
         kept = [facts.decode(item.kind, item.body) for item in inboxes.after({}, 10)]
     named = [(f.email, f.phone_number, f.cart_id) for f in kept if isinstance(f, ErasureAsked)]
@@ -209,6 +215,101 @@ def test_an_erasure_of_nobody_is_refused(store: Path, asked: list[str]) -> None:
 
     assert refused.returncode == 2
     assert not refused.stdout
+
+
+def test_nobody_is_erased_where_there_is_no_store_and_none_is_made(
+    store: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "shops.toml"
+    config.write_text("[shops.shop]\n[shops.tea]\n")
+    one = {"CHECKOUT_PROXY_STORE": f"sqlite:///{store}"}
+    several = one | {"CHECKOUT_PROXY_CONFIG": f"{config}"}
+
+    alone = run("erase", "--cart", "c-1", **one)
+    is_made = store.exists()
+    run("migrate", **one)
+    one_of_two = run("erase", "--cart", "c-1", **several)
+
+    assert (alone.returncode, alone.stdout, is_made) == (1, "", False)
+    assert f"there is no store at {store}/shop yet" in alone.stderr
+    assert one_of_two.returncode == 1
+    assert one_of_two.stdout.startswith("It is to be erased. ")
+    assert f"tea: there is no store at {store}/tea yet" in one_of_two.stderr
+    assert not (store / "tea").exists()
+
+
+def test_a_cart_is_erased_by_the_command(klaviyo: Klaviyo, store: Path) -> None:
+    environ = environment(store, klaviyo.url, SETTLE="3000")
+    ledger = Ledger(store, klaviyo)
+    with Proxy(environ) as proxy:
+        Shop(proxy.url).push("c-1")
+        Page(proxy.url, Shop(proxy.url).token("c-1")).say(email=JANE)
+        ledger.wait("c-1", Status.PENDING)
+
+        said = run("erase", "--cart", "c-1", **environ).stdout
+
+        (erased,) = ledger.wait("c-1", Status.CANCELLED)
+    assert said == "It is to be erased. The sender does so within a moment.\n"
+    assert (erased.reason, erased.addresses) == ("erased at the person's request", ())
+
+
+def test_what_is_old_is_removed_by_the_command(klaviyo: Klaviyo, store: Path) -> None:
+    environ = environment(store, klaviyo.url)
+    lay_dead(store, {"c-1", "c-2"}, at=datetime.now(UTC) - timedelta(days=8))
+    lay_dead(store, {"c-3"}, at=datetime.now(UTC) - timedelta(days=6))
+
+    idle = run("prune", "--older-than", "9d", **environ).stdout
+    unheard = run("prune", "--older-than", "7d", **environ).stdout
+    with Proxy(environ):
+        until(lambda: run("trace", "c-1", **environ).returncode == 1)
+        until(lambda: run("trace", "c-2", **environ).returncode == 1)
+        heard = run("prune", "--older-than", "5d", **environ).stdout
+        until(lambda: run("trace", "c-3", **environ).returncode == 1)
+        nonsense = run("prune", "--older-than", "soon", **environ)
+
+    assert idle == "shop: 0 rows were removed.\n"
+    assert re.fullmatch(
+        r"shop: [1-9]\d* rows are to be removed. No sender is at work for shop: it is .*\n", unheard
+    )
+    assert re.fullmatch(r"shop: [1-9]\d* rows are to be removed. The sender does so .*\n", heard)
+    assert (nonsense.returncode, "--older-than" in nonsense.stderr) == (2, True)
+
+
+# -- another user ------------------------------------------------------------------------
+
+
+is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
+NOBODY = 65534
+
+
+@pytest.fixture
+def of_nobody() -> Iterator[Path]:
+    """Return a store of the user nobody's, who can reach it."""
+    with TemporaryDirectory() as name:
+        store = Path(name)
+        run("migrate", **environment(store, "http://127.0.0.1:1"))
+        for path in [store, *store.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY)
+        yield store
+
+
+@is_root
+@pytest.mark.parametrize(
+    "command", [("erase", "--cart", "c-1"), ("replay", "--all"), ("release", "--all"), ("prune",)]
+)
+def test_root_is_told_as_whom_to_wish_something_of_a_store_of_somebody_else(
+    of_nobody: Path, command: tuple[str, ...]
+) -> None:
+    environ = environment(of_nobody, "http://127.0.0.1:1")
+
+    refused = run(*command, **environ)
+    looked = run("release", **environ)
+    inboxes = list((of_nobody / "shop").glob("inbox-*"))
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "Ask as that user: runuser -u nobody -- checkout-proxy" in refused.stderr
+    assert looked.stdout == "Nothing is in quarantine.\n"
+    assert inboxes == []
 
 
 def test_nothing_received_is_said_so(klaviyo: Klaviyo, store: Path) -> None:
@@ -335,15 +436,22 @@ def at_a_terminal(*arguments: str, **environ: str) -> str:
     return b"".join(shown).decode()
 
 
-def lay_dead(folder: Path, carts: Collection[str]) -> None:
-    """Leave a dead letter of each of *carts* in the store."""
+def lay_dead(folder: Path, carts: Collection[str], at: datetime = NOON) -> None:
+    """Leave a dead letter of each of *carts*, begun at *at*, in the store."""
     store = Store.of("shop", f"sqlite:///{folder}")
     store.migrate()
     rules = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
     refuse = partial(outcomes.refused, reason="no such metric")
     with closing(written(store)) as book, closing(store.inbox()) as inbox:
         for number, cart_id in enumerate(sorted(carts, key=lambda name: int(name[2:]))):
-            inbox.append(state(number, cart_id, email=JANE))
+            said = state(number, cart_id, email=JANE)
+            inbox.append(
+                replace(
+                    said,
+                    acted_at=said.acted_at + (at - NOON),
+                    received_at=said.received_at + (at - NOON),
+                )
+            )
         with closing(store.inboxes()) as inboxes:
             book.take_in(inboxes.after({}, 1_000), rules)
         changes = [

@@ -1,7 +1,7 @@
 """Chosen: the shop that a command is about, with its settings and its book."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from proxy.settings import Settings
 from proxy.settings.reading import Judge
 
 if TYPE_CHECKING:
+    from proxy.store import Inbox, Store
     from proxy.store.reader import Reader
 
 
@@ -50,10 +51,44 @@ def judge(carts: str, described: Mapping[str, Any], key: str) -> Collection[str]
 def book(settings: Settings) -> Iterator["Reader"]:
     """Give the book of a shop, or say where one was looked for."""
     store = shops.store(settings)
-    if not store.exists:
+    if not _exists(store):
         raise click.ClickException(
             f"there is no store at {store.place} yet: "
             "has a sender run there, and is CHECKOUT_PROXY_STORE the same here?"
         )
     with closing(store.book()) as book:
         yield book
+
+
+def _exists(store: "Store") -> bool:
+    try:
+        return store.exists
+    except PermissionError as error:
+        words = f"{store.place} cannot be read: {error.strerror}. Run this as the proxy's user."
+        raise click.ClickException(words) from error
+
+
+@contextmanager
+def inbox(settings: Settings) -> Iterator["Inbox"]:
+    """Give an inbox for what is wished of a shop that has a book, or say who may have one.
+
+    A file of another user's the sender could not read, and the wish would never be heard.
+    """
+    store = shops.store(settings)
+    if (owner := store.owner) not in (None, os.geteuid()):
+        from proxy.doctor import disk
+
+        raise click.ClickException(
+            f"{store.place} belongs to another user, whose sender could not read what is asked "
+            f"here. Ask as that user: {disk.as_user(owner)}"
+        )
+    with closing(store.inbox()) as inbox:
+        yield inbox
+
+
+def when(asked: Sequence[Settings]) -> str:
+    """Return when that is done which was wished of the shops *asked*."""
+    idle = [each.shop for each in asked if not shops.store(each).has_sender(each.shop)]
+    if not idle:
+        return "The sender does so within a moment."
+    return f"No sender is at work for {', '.join(idle)}: it is done once one is."

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -30,11 +29,20 @@ def erase(name: str | None, email: str | None, phone: str | None, cart: str | No
     if len(said) != 1:
         raise click.UsageError("Say one of --email, --phone and --cart.")
     named = sys.stdin.readline().strip() if said == ["-"] else said[0].strip()
-    asked_of = shops.read(os.environ) if name is None else [chosen.shop(name)]
-    for settings in asked_of:
-        _erase(settings, _whom(named, email=email, phone=phone), cart_id=named if cart else "")
-    where = "" if len(asked_of) == 1 else f" in {len(asked_of)} shops"
-    click.echo(f"It is to be erased{where}. The sender does so within a moment.")
+    whom = _whom(named, email=email, phone=phone)
+    asked_of, amiss = [], []
+    for settings in shops.read(os.environ) if name is None else [chosen.shop(name)]:
+        try:
+            _erase(settings, whom, cart_id=named if cart else "")
+            asked_of.append(settings)
+        except click.ClickException as error:
+            # A shop that was added just now has no store yet, and saves nobody in another.
+            amiss.append(f"{settings.shop}: {error.message}")
+    if asked_of:
+        where = "" if len(asked_of) == 1 else f" in {len(asked_of)} shops"
+        click.echo(f"It is to be erased{where}. {chosen.when(asked_of)}")
+    if amiss:
+        raise click.ClickException("\n".join(amiss))
 
 
 def _whom(named: str, *, email: str | None, phone: str | None) -> dict[str, str]:
@@ -48,5 +56,5 @@ def _whom(named: str, *, email: str | None, phone: str | None) -> dict[str, str]
 
 def _erase(settings: Settings, whom: Mapping[str, str], cart_id: str) -> None:
     fact = {"id": uuid4().hex, "shop": settings.shop, "cart_id": cart_id}
-    with closing(shops.store(settings).inbox()) as inbox:
+    with chosen.book(settings), chosen.inbox(settings) as inbox:
         inbox.append(ErasureAsked(received_at=datetime.now(UTC), **fact, **whom))

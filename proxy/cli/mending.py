@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TypeVar
@@ -10,7 +9,7 @@ from uuid import uuid4
 
 import click
 
-from proxy import shops, story
+from proxy import story
 from proxy.checkouts import Status
 from proxy.cli import chosen, progress
 from proxy.facts import Asked, CancelAsked, HurryAsked, ReleaseAsked, ReplayAsked
@@ -29,7 +28,7 @@ def replay(cart_id: str | None, name: str | None, reason: str | None, everything
     if sum([cart_id is not None, reason is not None, everything]) != 1:
         raise click.UsageError("Name a CART_ID, or give --reason, or --all.")
     settings = chosen.shop(name)
-    with chosen.book(settings) as book, closing(shops.store(settings).inbox()) as inbox:
+    with chosen.book(settings) as book, chosen.inbox(settings) as inbox:
         dead = book.dead(settings.shop, reason=reason, cart_id=cart_id)
         asked = (_asked(ReplayAsked, settings.shop, each.cart_id, each.epoch) for each in dead)
         many = book.counts(settings.shop).get(Status.DEAD, 0)
@@ -51,14 +50,17 @@ def release(cart_id: str | None, name: str | None, reason: str | None, everythin
     if sum([cart_id is not None, reason is not None, everything]) > 1:
         raise click.UsageError("Name a CART_ID, or give --reason, or --all.")
     settings = chosen.shop(name)
-    with chosen.book(settings) as book, closing(shops.store(settings).inbox()) as inbox:
+    with chosen.book(settings) as book:
         if cart_id is reason is None and not everything:
             _say_quarantined(book.by_reason(settings.shop, Status.QUARANTINED))
             return
         kept = book.ended(settings.shop, Status.QUARANTINED, reason=reason, cart_id=cart_id)
         asked = (_asked(ReleaseAsked, settings.shop, each.cart_id, each.epoch) for each in kept)
         many = book.counts(settings.shop).get(Status.QUARANTINED, 0)
-        with progress.shown("In quarantine", many if everything else 0) as done:
+        with (
+            chosen.inbox(settings) as inbox,
+            progress.shown("In quarantine", many if everything else 0) as done,
+        ):
             count = _ask_for_all(inbox, asked, done)
     if cart_id is not None and not count:
         raise click.ClickException(f"{cart_id} is not in quarantine: see `checkout-proxy trace`")
@@ -98,7 +100,7 @@ def _wish(name: str | None, cart_id: str, kind: type[Asked], statuses: Collectio
     if not last or last[0].status not in statuses:
         stands = story.headline(last[0]) if last else "nothing was received for it"
         raise click.ClickException(f"{cart_id} cannot be helped so: {stands}")
-    with closing(shops.store(settings).inbox()) as inbox:
+    with chosen.inbox(settings) as inbox:
         inbox.append(_asked(kind, last[0].shop, cart_id, last[0].epoch))
 
 

@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -36,23 +35,28 @@ def prune(name: str | None, days: str) -> None:
             many = book.old(settings.shop, before)
             _ask(settings, before)
             with progress.shown(settings.shop, many) as done:
-                _follow(settings, book, before, many, done)
-        click.echo(f"{settings.shop}: {many} rows are to be removed.")
+                left = _follow(settings, book, before, many, done)
+        said = f"are to be removed. {chosen.when([settings])}" if left else "were removed."
+        click.echo(f"{settings.shop}: {many} rows {said}")
 
 
 def _ask(settings: Settings, before: datetime) -> None:
     about = {"id": uuid4().hex, "shop": settings.shop, "cart_id": ""}
-    with closing(shops.store(settings).inbox()) as inbox:
+    with chosen.inbox(settings) as inbox:
         inbox.append(PruneAsked(received_at=datetime.now(UTC), before=before, **about))
 
 
 def _follow(
     settings: Settings, book: "Reader", before: datetime, many: int, done: Callable[[int], object]
-) -> None:
-    """Tell how far the sender is, to somebody who waits at a terminal, as long as there is one."""
+) -> int:
+    """Tell how far the sender is, to somebody who waits at a terminal, as long as there is one.
+
+    Return how many rows there are still.
+    """
     left = many
     while left and sys.stderr.isatty() and shops.store(settings).has_sender(settings.shop):
         time.sleep(_LOOK_SECONDS)
         now_left = book.old(settings.shop, before)
         done(max(left - now_left, 0))
         left = min(left, now_left)
+    return left

@@ -108,8 +108,13 @@ def _owner(folder: Path) -> Iterator[Finding]:
         yield warning(
             "owner",
             "you are root, who may do more than the user the files belong to",
-            f"Examine it as that user: runuser -u {_user(owner)} -- checkout-proxy doctor",
+            f"Examine it as that user: {as_user(owner)} doctor",
         )
+
+
+def as_user(number: int) -> str:
+    """Return what begins a command that root wants to have run as the user *number*."""
+    return f"runuser -u {_user(number)} -- checkout-proxy"
 
 
 def _user(number: int) -> str:

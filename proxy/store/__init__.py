@@ -169,6 +169,14 @@ class Store:
         return self._engine.exists
 
     @property
+    def owner(self) -> int | None:
+        """The user to whom the files belong, and who alone can read what is written beside them.
+
+        ``None`` where a database keeps all, or where nothing is kept yet.
+        """
+        return self._engine.owner
+
+    @property
     def damaged(self) -> list[Path]:
         """The inboxes that were set aside as damaged and still lie on this machine."""
         files = [*self.folder.glob("*.corrupt-*"), *self.folder.glob("*.salvaged-*")]

@@ -90,6 +90,11 @@ class PostgresStore:
             return found.fetchone() is not None
 
     @property
+    def owner(self) -> None:
+        """Nobody of this machine's users: the database knows others."""
+        return None
+
+    @property
     def exists(self) -> bool:
         """Whether all tables were made, or raise :exc:`StoreAway`."""
         with self._database.reached(), closing(self._database.connect()) as connection:

@@ -105,6 +105,11 @@ class SqliteStore:
             except sqlite3.Error:
                 return False
 
+    @property
+    def owner(self) -> int | None:
+        """The user to whom the book belongs; ``None`` where there is none."""
+        return self._path.stat().st_uid if self._path.exists() else None
+
     def migrate(self) -> None:
         """Make the folder and the tables, or bring them up to date."""
         self.prepare()
