@@ -312,6 +312,39 @@ def test_root_is_told_as_whom_to_wish_something_of_a_store_of_somebody_else(
     assert inboxes == []
 
 
+@is_root
+def test_a_slot_that_is_another_user_s_is_left_out(of_nobody: Path) -> None:
+    (of_nobody / "shop" / "inbox-0.lock").touch(mode=0o600)
+    (of_nobody / "shop" / "inbox-0.db").touch(mode=0o600)
+
+    tried = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER, f"{NOBODY}", f"{of_nobody}"],
+        env=ours({}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert tried.returncode == 0, tried.stderr
+    assert (of_nobody / "shop" / "inbox-1.db").stat().st_uid == NOBODY
+    assert tried.stderr.count("inbox-0.db belongs to another user, and is left out") == 2
+
+
+# The interpreter itself may lie where another user cannot go.
+AS_ANOTHER = """
+import os, sys
+from proxy.store import Store
+
+store = Store.of("shop", f"sqlite:///{sys.argv[2]}")
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+store.inbox().probe()
+store.inboxes().prune_orphans({})
+"""
+
+
 def test_nothing_received_is_said_so(klaviyo: Klaviyo, store: Path) -> None:
     environ = environment(store, klaviyo.url)
     run("migrate", **environ)

@@ -58,8 +58,12 @@ class Inbox:
 
     @classmethod
     def unless_held(cls, path: Path, seal: Seal = PLAIN) -> "Inbox | None":
-        """Return the inbox at *path*, or ``None`` while another process holds it."""
-        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        """Return the inbox at *path*, or ``None`` while another process, or user, has it."""
+        try:
+            lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except PermissionError as error:
+            logger.warning("%s belongs to another user, and is left out: %s", path, error)
+            return None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
