@@ -198,7 +198,7 @@ def _operators(served: Sequence[_Shop]) -> admin.Surface:
     secret = " ".join(each.settings.token_keys[-1] for each in served)
     return admin.Surface(
         shops={each.settings.shop: each.pages for each in served},
-        sign_in=SignIn(shared.admin_password or "", secret, _now),
+        sign_in=SignIn(shared.admin_password or "", secret, _now, Clients(shared.trusted_proxies)),
         # They are of no shop, and kept with the first one's.
         sessions=Sessions(shared.shop, shops.store(shared), served[0].inbox.append, _now),
         now=_now,

@@ -15,9 +15,10 @@ from flask import Flask, Response, request
 from itsdangerous import TimestampSigner
 
 from proxy import facts, outcomes
-from proxy.admin.signin import SignIn, client
+from proxy.admin.signin import SignIn
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import Rules, Status
+from proxy.clients import Clients, networks
 from proxy.consents import ConsentMode, Modes
 from proxy.facts import CancelAsked, ErasureAsked, Fact, HurryAsked, ReleaseAsked, ReplayAsked
 from proxy.identity import address_hash, address_key
@@ -158,23 +159,26 @@ def test_of_many_clients_together_a_few_tries_each_are_heard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "whose"),
+    ("peer", "told", "whose"),
     [
         ("127.0.0.1", "", "127.0.0.1"),
         ("127.0.0.1", "203.0.113.7", "203.0.113.7"),
-        ("172.18.0.2", "1.1.1.1, 203.0.113.7", "203.0.113.7"),
-        ("198.18.0.1", "", "198.18.0.1"),
+        ("172.18.0.2", "203.0.113.7", "203.0.113.7"),
+        ("127.0.0.1", "192.168.1.5", "192.168.1.5"),
+        ("198.18.0.1", "203.0.113.7", "198.18.0.1"),
         ("8.8.8.8", "203.0.113.7", "8.8.8.8"),
+        ("192.0.2.9", "203.0.113.7", "203.0.113.7"),
         ("127.0.0.1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("127.0.0.1", "unix:", "unix:"),
     ],
 )
-def test_a_client_is_who_nginx_says_it_is_and_cannot_say_so_itself(
-    peer: str, forwarded: str, whose: str
+def test_a_client_is_who_a_trusted_proxy_says_it_is_and_cannot_say_so_itself(
+    peer: str, told: str, whose: str
 ) -> None:
-    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    sign_in = SignIn(PASSWORD, "secret", lambda: NOON, Clients(networks("192.0.2.0/24")))
+    headers = {"X-Forwarded-For": "6.6.6.6"} | ({"X-Real-IP": told} if told else {})
     with Flask(__name__).test_request_context(headers=headers, environ_base={"REMOTE_ADDR": peer}):
-        assert client(request) == whose
+        assert sign_in.client(request) == whose
 
 
 def test_a_clock_that_is_set_back_shuts_nobody_out_for_longer() -> None:

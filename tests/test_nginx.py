@@ -898,6 +898,11 @@ def _trickle(connection: ssl.SSLSocket, request: bytes) -> bytes:
 # -- the operator's pages ----------------------------------------------------------------
 
 
+def guess(client: Client) -> requests.Response:
+    headers = {"X-Test-Address": "203.0.113.7"}
+    return client.ask("POST", "/admin/sign-in", data={"password": "guess"}, headers=headers)
+
+
 def test_an_operator_signs_in_through_nginx(tmp_path: Path) -> None:
     word, folder = operator.PASSWORD, tmp_path / "nginx"
     env = environment(tmp_path / "store", "http://127.0.0.1:1", ADMIN_PASSWORD=word)
@@ -909,6 +914,7 @@ def test_an_operator_signs_in_through_nginx(tmp_path: Path) -> None:
         client_of(nginx) as client,
     ):
         refused = client.ask("GET", "/admin/shop/", allow_redirects=False)
+        stranger = [guess(client).status_code for _ in range(11)]
         signed_in = client.ask(
             "POST", "/admin/sign-in", data={"password": word}, allow_redirects=False
         )
@@ -917,6 +923,8 @@ def test_an_operator_signs_in_through_nginx(tmp_path: Path) -> None:
         guesses = [client.ask("GET", "/admin/sign-in").status_code for _ in range(40)]
 
     assert (refused.status_code, refused.headers["Location"]) == (303, "/admin/sign-in")
+    # Ten wrong passwords are heard of one client, and another's is heard all the same.
+    assert stranger == [403] * 10 + [429]
     assert (signed_in.status_code, signed_in.headers["Location"]) == (303, "/admin/")
     assert "No sender has been at work here yet" in page.text
     assert 429 in guesses

@@ -17,7 +17,6 @@ from werkzeug.exceptions import HTTPException
 
 from proxy import assets
 from proxy.admin import shown
-from proxy.admin.signin import client
 from proxy.admin.surface import Surface
 from proxy.carts.cart import public_id
 from proxy.errors import StoreAway, Unavailable
@@ -123,7 +122,7 @@ def _sign_in(routes: Blueprint, surface: Surface) -> None:
 
 def _tried(surface: Surface) -> ResponseReturnValue:
     """Return what a password leads to."""
-    whose = client(request)
+    whose = surface.sign_in.client(request)
     if not surface.sign_in.hears(whose):
         words = "Too many wrong passwords came in. Wait five minutes."
         return render_template("admin/sign-in.html", error=words), 429

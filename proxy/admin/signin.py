@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from flask import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
+
+from proxy.clients import Clients
 
 # With this prefix browsers take it over HTTPS alone, and from this machine.
 COOKIE = "__Secure-checkout-proxy-operator"
@@ -22,6 +23,7 @@ _WITHIN = timedelta(minutes=5)
 # A client's first tries are heard whatever others do: nobody can shut an operator out.
 _HEARD, _TRIES, _TRIES_OF_ALL = 3, 10, 100
 _REMEMBERED = 10_000
+_WITHOUT_PROXIES = Clients()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,15 @@ class SignIn:
     one client, and where all clients together had a hundred, of three.
     """
 
-    def __init__(self, password: str, secret: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        password: str,
+        secret: str,
+        now: Callable[[], datetime],
+        clients: Clients = _WITHOUT_PROXIES,
+    ) -> None:
         self._password = password
+        self._clients = clients
         self._now = now
         key = hmac.digest(secret.encode(), f"checkout-proxy.admin {password}".encode(), "sha256")
         self._serializer = URLSafeTimedSerializer(
@@ -60,6 +69,11 @@ class SignIn:
         )
         self._wrong: deque[tuple[datetime, str]] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
+
+    def client(self, request: Request) -> str:
+        """Return whose *request* it is: on a network of our own, by the address that was told."""
+        peer, told = request.remote_addr or "", request.headers.get("X-Real-IP", "")
+        return self._clients.client(peer, told) or told or peer
 
     def hears(self, client: str) -> bool:
         """Tell whether a password of *client* is heard at all just now."""
@@ -109,23 +123,3 @@ class SignIn:
         # one, has just begun would be over.
         is_recent = abs(datetime.now(UTC) - began_at) < _AGE
         return Operator(*said) if is_recent and isinstance(said, list) else None
-
-
-def client(request: Request) -> str:
-    """Return whose *request* it is: nginx says so, where it stands before us on our own network."""
-    peer = request.remote_addr or ""
-    said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    if said and (address := _address(peer)) and address.is_private:
-        peer = said
-    address = _address(peer)
-    if isinstance(address, IPv6Address):
-        # One subscriber has all of them.
-        return str(ip_network((int(address), 64), strict=False))
-    return peer
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
