@@ -1,5 +1,6 @@
 """Facts: what was received and when, written down once and never changed."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -202,6 +203,11 @@ _KINDS: dict[str, type[Fact]] = {
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _KINDS.items()}
+
+
+def kinds() -> Collection[str]:
+    """Return the names of all kinds."""
+    return _KINDS.keys()
 
 
 def kind(fact: Fact) -> str:

@@ -35,7 +35,7 @@ class Story:
 def tell(book: "Reader", shop: str, cart_id: str) -> Story:
     """Return the story of one cart; it is empty where nothing was received."""
     received = [
-        Line(at=row.received_at, what=_KINDS.get(row.kind, row.kind), words=row.decision)
+        Line(at=row.received_at, what=kind_in_words(row.kind), words=row.decision)
         for row in book.received(shop, cart_id)
     ]
     tried = [
@@ -52,16 +52,27 @@ def _answer(attempt: "Attempt") -> str:
     return attempt.reason + named
 
 
-_KINDS = {
+def kind_in_words(kind: str) -> str:
+    """Return what came in, where it lies under *kind*: of a version to come, that itself."""
+    return KINDS.get(kind, kind)
+
+
+# With what the sender notes by itself.
+KINDS = {
     "state": "state posted",
     "cart": "cart pushed",
     "cart-deleted": "cart deleted",
     "order": "order placed",
     "replay": "replay asked",
+    "release": "release asked",
     "hurry": "hurry asked",
     "cancel": "cancel asked",
     "looked for": "looked for",
     "erasure": "erasure asked",
+    "prune": "prune asked",
+    "question": "question asked",
+    "counted": "counted",
+    "signed-out": "signed out",
 }
 
 
