@@ -161,7 +161,8 @@ def _check_form(token: str) -> None:
 
 def _forged() -> Unauthorized:
     return Unauthorized(
-        "The token's signature matches no key: it is forged, or its key was rotated away.",
+        "The token's signature matches no key: it is forged, or its key was rotated away. "
+        "`checkout-proxy doctor --only tokens --token TOKEN` says more.",
         code="token-forged",
     )
 

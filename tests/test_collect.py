@@ -220,7 +220,8 @@ def signed(*keys: str, shop: str = "shop") -> str:
         (
             signed("a-stolen-idea"),
             "token-forged",
-            "The token's signature matches no key: it is forged, or its key was rotated away.",
+            "The token's signature matches no key: it is forged, or its key was rotated away. "
+            "`checkout-proxy doctor --only tokens --token TOKEN` says more.",
         ),
         (
             signed(TOKEN_KEY, shop="x"),

@@ -19,9 +19,18 @@ class _Commands(click.Group):
             words = "\n  ".join(["the settings cannot work:", *error.mistakes])
             raise click.ClickException(words) from error
         except Refused as error:
-            raise click.ClickException(error.detail) from error
+            raise click.ClickException(_with_cause(error)) from error
         except StoreAway as error:
             raise click.ClickException(str(error)) from error
+
+
+def _with_cause(error: Refused) -> str:
+    """Return what *error* says, and why: of a command there is no log that would."""
+    if error.__cause__ is None:
+        return error.detail
+    # PostgreSQL quotes whole rows in the lines after the first.
+    why = next(iter(f"{error.__cause__}".splitlines()), "") or type(error.__cause__).__name__
+    return f"{error.detail.rstrip('.')}: {why}"
 
 
 # What is slow to import a command imports itself: no other waits for it, nor does a web worker.

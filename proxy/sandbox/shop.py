@@ -185,7 +185,7 @@ TROUBLES = (
     Trouble(
         name="hang",
         label="Never answer",
-        said="Klaviyo's next answer never comes: the proxy gives up after 25 s, and tries again.",
+        said="Klaviyo's next answer never comes: the proxy gives up after 20 s, and tries again.",
         fault={"kind": "hang"},
     ),
     Trouble(

@@ -54,7 +54,10 @@ class Inbox:
         for slot in range(_MAX_SLOTS):
             if inbox := cls.unless_held(folder / f"inbox-{slot}.db", seal):
                 return inbox
-        raise Unavailable(f"All {_MAX_SLOTS} inboxes of {folder} are taken.")
+        raise Unavailable(
+            f"All {_MAX_SLOTS} inboxes of {folder} are taken: end the processes of the proxy that "
+            f"are left over (`fuser {folder}/inbox-*.lock` names them)."
+        )
 
     @classmethod
     def unless_held(cls, path: Path, seal: Seal = PLAIN) -> "Inbox | None":
@@ -147,7 +150,7 @@ class Inbox:
             self._keep(entries)
         except (sqlite3.Error, OSError) as error:
             logger.error("%s cannot be written: %s", self._path, error)
-            raise Unavailable("The store cannot write just now; its log says why.") from error
+            raise Unavailable("The store cannot write just now.") from error
 
     def _keep(self, entries: Sequence[_Row | _Step]) -> None:
         """Write in the file, or in a new one where it is damaged."""

@@ -90,7 +90,8 @@ def missing(marks: Sequence[str]) -> StoreSealed:
     named = ", ".join(sorted(set(marks)))
     return StoreSealed(
         f"{len(marks)} value{'s' if len(marks) > 1 else ''} in the store cannot be opened: sealed "
-        f"under the key with the mark {named}, which is not among CHECKOUT_PROXY_STORE_KEYS"
+        f"under the key with the mark {named}, which is not among CHECKOUT_PROXY_STORE_KEYS: "
+        "put that key back and reload"
     )
 
 
