@@ -14,13 +14,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 import pytest
 
 from proxy import facts, outcomes
 from proxy.checkouts import Rules, Status
 from proxy.consents import ConsentMode, Modes
-from proxy.facts import ErasureAsked
+from proxy.facts import Asked, ErasureAsked
 from proxy.sandbox.faults import Answer
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.settings import described
@@ -345,6 +346,19 @@ store.inboxes().prune_orphans({})
 """
 
 
+def test_why_nothing_can_be_kept_is_said_where_there_is_no_log(store: Path) -> None:
+    environ = environment(store, "http://127.0.0.1:1")
+    run("migrate", **environ)
+    (store / "shop" / "inbox-0.db").mkdir()
+
+    refused = run("erase", "--cart", "c-1", **environ)
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "Error: The store cannot write just now: unable to open database file\n"
+    )
+
+
 def test_nothing_received_is_said_so(klaviyo: Klaviyo, store: Path) -> None:
     environ = environment(store, klaviyo.url)
     run("migrate", **environ)
@@ -403,8 +417,8 @@ def test_dead_letters_are_listed_and_replayed_by_reason_or_all(
 
     advice = r"        To do: Klaviyo refuses the event itself[^/]+replay\.\n"
     assert re.fullmatch(
-        r" +2  Klaviyo answered 400.*/data/b\)\n +c-1 c-2\n"
-        rf"{advice} +1  .*/data/a\)\n +c-0\n{advice}",
+        r" +2  Klaviyo answered 400.*/data/b\)\n +c-1_\d+ c-2_\d+\n"
+        rf"{advice} +1  .*/data/a\)\n +c-0_\d+\n{advice}",
         listed,
     )
     assert listed_by_reason == left
@@ -421,8 +435,8 @@ def test_many_dead_letters_are_told_in_short_and_all_replayed(store: Path) -> No
     listed = run("dead", **environ).stdout
     replayed = run("replay", "--all", **environ).stdout
 
-    assert listed.startswith("   200  no such metric\n        c-0 c-1 ")
-    assert " and 180 more\n        To do: " in listed
+    assert re.match(r"   200  no such metric\n        c-0_\d+ c-1_\d+\s", listed)
+    assert re.search(r" and\s+180 more\n        To do: ", listed)
     assert replayed == "200 dead letters will be sent again.\n"
     opened = Store.of("shop", f"sqlite:///{store}")
     with closing(opened.inboxes()) as inboxes:
@@ -446,6 +460,60 @@ def test_who_waits_at_a_terminal_sees_how_far_it_is(
     assert label in shown
     assert "100%" in shown
     assert quiet.stderr == ""
+
+
+SECRET = "gid://shopify/Cart/c1-canary?key=0123456789abcdef"
+
+
+def test_a_cart_whose_id_is_a_secret_is_found_by_its_event_in_every_command(
+    klaviyo: Klaviyo, store: Path
+) -> None:
+    environ = environment(store, klaviyo.url)
+    ledger = Ledger(store, klaviyo)
+    klaviyo.misbehave(Answer(400))
+    with Proxy(environ) as proxy:
+        shop = Shop(proxy.url)
+        shop.push(quote(SECRET, safe=""))
+        Page(proxy.url, shop.token(SECRET)).say(email=JANE)
+        (letter,) = ledger.wait(SECRET, Status.DEAD)
+
+        listed = run("dead", **environ).stdout
+        read = run("cart", letter.unique_id, **environ)
+        hurried = run("hurry", letter.unique_id, **environ)
+        replayed = run("replay", letter.unique_id, **environ)
+        ledger.wait(SECRET, Status.DELIVERED)
+        story = run("trace", letter.unique_id, **environ).stdout
+        again = run("replay", letter.unique_id, **environ)
+
+    assert letter.unique_id in listed
+    assert "total in EUR" in read.stdout
+    assert f"(try `checkout-proxy replay {letter.unique_id}`)" in hurried.stderr
+    assert replayed.stdout == "1 dead letter will be sent again.\n"
+    assert "replay asked" in story
+    assert again.returncode == 1
+    said = [listed, read.stdout, hurried.stderr, story, again.stderr]
+    assert not any("canary" in each for each in said)
+
+
+def test_an_event_s_id_means_one_checkout_of_a_cart(store: Path) -> None:
+    environ = environment(store, "http://127.0.0.1:1")
+    lay_dead(store, {"c-1"}, at=datetime.now(UTC) - timedelta(days=9))
+    lay_dead(store, {"c-1"}, at=datetime.now(UTC) - timedelta(days=6))
+    opened = Store.of("shop", f"sqlite:///{store}")
+    with closing(opened.book()) as book:
+        first, _ = book.checkouts("shop", "c-1")
+
+    replayed = run("replay", first.unique_id, **environ).stdout
+    both = run("replay", "c-1", **environ).stdout
+    cancelled = run("cancel", first.unique_id, **environ)
+
+    assert replayed == "1 dead letter will be sent again.\n"
+    assert both == "2 dead letters will be sent again.\n"
+    assert cancelled.returncode == 0, cancelled.stderr
+    with closing(opened.inboxes()) as inboxes:
+        asked = [facts.decode(item.kind, item.body) for item in inboxes.after(opened.marks(), 10)]
+    wished = [fact for fact in asked if isinstance(fact, Asked)]
+    assert [fact.epoch == first.epoch for fact in wished].count(True) == 3
 
 
 def at_a_terminal(*arguments: str, **environ: str) -> str:
@@ -549,6 +617,7 @@ def test_what_is_in_quarantine_is_listed_and_released_by_cart_or_reason_or_all(
         one = run("release", "q-1", **environ).stdout
         ledger.wait("q-1", Status.DELIVERED)
         again = run("release", "q-1", **environ)
+        hurried = run("hurry", "q-2", **environ).stderr
         by_reason = run("release", "--reason", "thrown away", **environ).stdout
         ledger.wait("q-2", Status.DELIVERED)
         ledger.wait("q-3", Status.DELIVERED)
@@ -558,6 +627,7 @@ def test_what_is_in_quarantine_is_listed_and_released_by_cart_or_reason_or_all(
     assert "3  the address is of a domain for addresses that are thrown away" in listed
     assert one == "1 checkout will be sent as if never suspected.\n"
     assert (again.returncode, "is not in quarantine" in again.stderr) == (1, True)
+    assert re.search(r"thrown away \(try `checkout-proxy release q-2_\d+`\)", hurried)
     assert by_reason.startswith("2 checkouts will")
     assert everything.startswith("1 checkout will")
     assert [len(ledger.events(f"q-{n}")) for n in range(1, 4)] == [1, 1, 1]

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -58,6 +59,26 @@ def book(settings: Settings) -> Iterator["Reader"]:
         )
     with closing(store.book()) as book:
         yield book
+
+
+class Named(NamedTuple):
+    """What a command was asked about: a cart, and one of its checkouts where an event's id says so.
+
+    Without a cart it is about all.
+    """
+
+    cart_id: str | None
+    epoch: datetime | None = None
+
+    def means(self, epoch: datetime) -> bool:
+        """Tell whether the cart's checkout that began at *epoch* is meant."""
+        return self.epoch in (None, epoch)
+
+
+def named(book: "Reader", shop: str, said: str | None) -> Named:
+    """Return what *said* names, the id of a cart or of an event as Klaviyo shows it."""
+    known = None if said is None else book.checkout(shop, said)
+    return Named(said) if known is None else Named(known.cart_id, known.epoch)
 
 
 def _exists(store: "Store") -> bool:

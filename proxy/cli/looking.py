@@ -9,7 +9,6 @@ import click
 import msgspec
 
 from proxy import advice, shops, story
-from proxy.carts.cart import public_id
 from proxy.checkouts import Status
 from proxy.claims import Compared
 from proxy.cli import chosen
@@ -111,8 +110,8 @@ def trace(cart_id: str, name: str | None, *, shows_events: bool) -> None:
     """
     settings = chosen.shop(name)
     with chosen.book(settings) as book:
-        known = book.checkout(settings.shop, cart_id)
-        told = story.tell(book, settings.shop, known.cart_id if known else cart_id)
+        which = chosen.named(book, settings.shop, cart_id)
+        told = story.tell(book, settings.shop, which.cart_id or cart_id)
         events = [book.event(each.shop, each.cart_id, each.epoch) for each in told.checkouts]
     if not told.lines:
         raise click.ClickException(f"nothing was received for the cart {cart_id}")
@@ -133,7 +132,7 @@ def trace(cart_id: str, name: str | None, *, shows_events: bool) -> None:
 @chosen.option
 @click.option("--reason", help="Only those whose reason contains this.")
 def dead(name: str | None, reason: str | None) -> None:
-    """List the dead letters, by reason: what was given up, and why."""
+    """List the dead letters, by reason: what was given up, and why, by the ids of the events."""
     counts: Counter[str] = Counter()
     shown: dict[str, list[str]] = {}
     settings = chosen.shop(name)
@@ -141,12 +140,12 @@ def dead(name: str | None, reason: str | None) -> None:
         for letter in book.dead(settings.shop, reason=reason):
             counts[letter.reason] += 1
             if counts[letter.reason] <= _SHOWN:
-                shown.setdefault(letter.reason, []).append(public_id(letter.cart_id))
+                shown.setdefault(letter.reason, []).append(letter.unique_id)
     for words, count in counts.most_common():
         more = count - len(shown[words])
-        cart_ids = " ".join(shown[words]) + (f" and {more} more" if more else "")
+        unique_ids = " ".join(shown[words]) + (f" and {more} more" if more else "")
         click.echo(f"{count:>6}  {words}")
-        click.echo(click.wrap_text(cart_ids, 78, " " * 8, " " * 8))
+        click.echo(click.wrap_text(unique_ids, 78, " " * 8, " " * 8))
         click.echo(click.wrap_text(f"To do: {advice.about(words)}", 78, " " * 8, " " * 8))
     if not counts:
         click.echo("No dead letters.")

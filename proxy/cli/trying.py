@@ -10,7 +10,7 @@ from proxy.carts import shown
 from proxy.carts.cart import Cart
 from proxy.carts.source import CartRef
 from proxy.cli import chosen
-from proxy.errors import CartError
+from proxy.errors import CartError, StoreAway
 from proxy.regions import is_region
 from proxy.settings import Settings
 from proxy.tokens import Session, Tokens
@@ -59,12 +59,16 @@ def token(
 @click.option("--ref", help="The credential that the token would carry.")
 @click.option("--json", "as_json", is_flag=True, help="As PUT /v1/carts would have it.")
 def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> None:
-    """Read CART_ID where the totals come from, and print it as it is understood."""
+    """Read CART_ID where the totals come from, and print it as it is understood.
+
+    An event's id does as well, where this machine has the store that knows it.
+    """
     from proxy import work
 
     settings = chosen.shop(name, need=_CARTS, judge=chosen.judge)
     if settings.carts == "signed":
         raise click.UsageError("CHECKOUT_PROXY_CARTS=signed: the cart is in the token itself.")
+    cart_id = _cart_id(settings, cart_id)
     pushed = _pushed(settings, cart_id) if settings.carts == "push" else None
     asked = CartRef(shop=settings.shop, cart_id=cart_id, credential=ref, pushed=pushed)
     try:
@@ -73,6 +77,15 @@ def cart(cart_id: str, name: str | None, ref: str | None, *, as_json: bool) -> N
     except CartError as error:
         raise click.ClickException(f"{type(error).__name__}: {error}") from error
     click.echo(shown.as_json(cart_id, reading) if as_json else "\n".join(shown.in_words(reading)))
+
+
+def _cart_id(settings: Settings, said: str) -> str:
+    """Return the cart that *said* names. A cart can be read where no store is, or it is away."""
+    try:
+        with chosen.book(settings) as book:
+            return chosen.named(book, settings.shop, said).cart_id or said
+    except (click.ClickException, StoreAway):
+        return said
 
 
 def _pushed(settings: Settings, cart_id: str) -> Cart | None:

@@ -49,6 +49,7 @@ class DeadLetter(NamedTuple):
     cart_id: str
     epoch: datetime
     reason: str
+    unique_id: str
 
 
 class Place(NamedTuple):
@@ -202,7 +203,7 @@ class Reader:
         After three days without Klaviyo there may be a million dead letters.
         """
         table = schema.checkouts
-        columns = table.c.cart_id, table.c.epoch, table.c.reason
+        columns = (table.c[name] for name in DeadLetter._fields)
         query = select(*columns).where(table.c.shop == shop, table.c.status == status)
         if reason is not None:
             query = query.where(table.c.reason.icontains(reason, autoescape=True))
