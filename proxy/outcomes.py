@@ -4,6 +4,7 @@ Facts go on coming in while an attempt is under way, so each of these takes the 
 stands when the attempt has ended.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -146,7 +147,19 @@ def _given_up(checkout: Checkout, now: datetime) -> Checkout | None:
     if now - (checkout.troubled_at or now) < patience:
         return None
     hours = patience // timedelta(hours=1)
-    return refused(checkout, f"{checkout.reason} (given up after {hours} h)")
+    return refused(checkout, f"{checkout.reason}{_GIVEN_UP.format(hours)}")
+
+
+_GIVEN_UP = " (given up after {} h)"
+
+
+def given_up_after(reason: str) -> int | None:
+    """Return for how many hours a dead letter was tried; ``None``: of its *reason* it died at once.
+
+    It is written behind the reason alone, since dead letters are told and counted by that.
+    """
+    found = re.search(re.escape(_GIVEN_UP).replace(r"\{\}", "([0-9]+)") + r"\Z", reason)
+    return None if found is None else int(found[1])
 
 
 def _closed(checkout: Checkout, status: Status, reason: str) -> Checkout:
