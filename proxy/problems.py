@@ -47,8 +47,18 @@ def _http_error(error: HTTPException) -> Response:
     return response
 
 
+CODES = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "request-entity-too-large",
+}
+"""What Werkzeug and Flask refuse, by the status: they may come to call it otherwise."""
+
+
 def _code(error: HTTPException) -> str:
-    return error.name.lower().replace(" ", "-")
+    status = error.code or 500
+    return CODES.get(status, f"status-{status}")
 
 
 def _unexpected(error: Exception) -> Response:
