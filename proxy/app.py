@@ -40,11 +40,17 @@ from proxy.store import Inbox
 from proxy.tallies import What
 from proxy.tokens import Tokens
 
+# Takes what is to be called at the end, the last first.
+AtEnd = Callable[[Callable[[], object]], object]
 
-def create_app(served: Sequence[Settings] | None = None) -> Flask:
+
+def create_app(
+    served: Sequence[Settings] | None = None, *, at_end: AtEnd = atexit.register
+) -> Flask:
     """Return the WSGI application for the shops *served*, by default those of the environment.
 
     Call it in the process that serves, and not before a fork: the inboxes are one process' own.
+    They are closed *at_end*, that of the process unless it is said otherwise.
     """
     if served is None:
         served = shops.read(os.environ, need=WEB)
@@ -52,7 +58,7 @@ def create_app(served: Sequence[Settings] | None = None) -> Flask:
     # Else Werkzeug redirects a path with two slashes, in HTML: to another cart, where it is an id.
     app.url_map.merge_slashes = False
     shared = served[0]
-    opened = [_Shop.open(settings, inbox) for settings, inbox in _inboxes(served)]
+    opened = [_Shop.open(settings, inbox, at_end) for settings, inbox in _inboxes(served, at_end)]
     page = _register(app, opened)
     CORS(
         app,
@@ -85,7 +91,7 @@ def _protected(response: Response) -> Response:
     return response
 
 
-def _inboxes(served: Sequence[Settings]) -> list[tuple[Settings, Inbox]]:
+def _inboxes(served: Sequence[Settings], at_end: AtEnd) -> list[tuple[Settings, Inbox]]:
     """Return an inbox for each shop; those who share a database's place and keys share one."""
     opened: dict[tuple[Path, tuple[str, ...]], Inbox] = {}
     found = []
@@ -94,7 +100,7 @@ def _inboxes(served: Sequence[Settings]) -> list[tuple[Settings, Inbox]]:
         key = store.folder, settings.store_keys or ()
         if key not in opened:
             opened[key] = store.web_inbox()
-            atexit.register(opened[key].close)
+            at_end(opened[key].close)
         found.append((settings, opened[key]))
     return found
 
@@ -109,11 +115,11 @@ class _Shop:
     counts: Counts
 
     @classmethod
-    def open(cls, settings: Settings, inbox: Inbox) -> "_Shop":
+    def open(cls, settings: Settings, inbox: Inbox, at_end: AtEnd) -> "_Shop":
         tokens = Tokens(settings.token_keys, shop=settings.shop, max_age=settings.token_age)
         counts = Counts(settings.shop, inbox.append, _now)
         # What was counted is handed in before the inbox is closed: the last comes first.
-        atexit.register(counts.hand_in_every())
+        at_end(counts.hand_in_every())
         return cls(settings=settings, tokens=tokens, inbox=inbox, counts=counts)
 
     @property

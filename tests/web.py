@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPMessage
@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from proxy import facts, shops
@@ -104,13 +105,20 @@ def served(folder: Path, **settings: str) -> Iterator[Web]:
         **UNLIMITED,
     }
     environ = {f"CHECKOUT_PROXY_{name}": text for name, text in (usual | settings).items()}
-    app = create_app(shops.read(environ))
+    with ExitStack() as opened:
+        app = create_app(shops.read(environ), at_end=opened.callback)
+        with _listening(app) as url:
+            store = Store.of("shop", environ["CHECKOUT_PROXY_STORE"])
+            yield Web(url=url, store=store, marks={})
+
+
+@contextmanager
+def _listening(app: Flask) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        store = Store.of("shop", environ["CHECKOUT_PROXY_STORE"])
-        yield Web(url=f"http://127.0.0.1:{server.port}", store=store, marks={})
+        yield f"http://127.0.0.1:{server.port}"
     finally:
         server.shutdown()
         thread.join()
