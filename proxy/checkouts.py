@@ -91,6 +91,11 @@ class Checkout(Struct, frozen=True, kw_only=True):
     client: str | None = None
     consent: Decided | None = None
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether an attempt may have reached somebody, whom alone its event can go to now."""
+        return self.addressee is not None
+
     def __repr__(self) -> str:
         # Without a word about the person.
         return f"<Checkout {self.unique_id} {self.status}: {self.reason}>"
@@ -186,5 +191,5 @@ def erased_if_closed(checkout: Checkout) -> Checkout:
         latest=checkout.latest.erased(),
         addresses=(),
         addressee=None,
-        maybe_sent=checkout.maybe_sent or checkout.addressee is not None,
+        maybe_sent=checkout.maybe_sent or checkout.is_bound,
     )

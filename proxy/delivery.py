@@ -1,4 +1,17 @@
-"""Delivery: the one sender of an account takes facts in, and sends what is due."""
+"""Delivery: the one sender of an account takes facts in, and sends what is due.
+
+The stations of a checkout, and who stands at each:
+
+    folded    facts are taken in from the inboxes           Book.take_in
+    due       it has settled, and is taken up               Book.due
+    ready     its cart is read, it has become an event      Enricher, in a lane; then the Outbox
+    bound     whom the event goes to is written down        Sender._bound
+    posted    Klaviyo answers, or does not                  Poster, in a lane
+    changed   what follows from that is written down        Book.change
+
+Facts go on being folded all the while. So what is found out in a lane comes back as a function of
+the checkout, and is applied to it as it stands by then.
+"""
 
 import logging
 import random
@@ -284,17 +297,17 @@ class Sender:
         try:
             # Perhaps the order was told while the cart was read, or lies where nobody can read it.
             if batches and self._take_in() is not None:
-                unchanged = self._addressed(ready for batch in batches for ready in batch.events)
+                unchanged = self._bound(ready for batch in batches for ready in batch.events)
         finally:
             for batch in batches:
                 self._post(batch, unchanged)
 
-    def _addressed(self, events: Iterable[Ready]) -> set[CheckoutKey]:
+    def _bound(self, events: Iterable[Ready]) -> set[CheckoutKey]:
         """Write down to whom *events* are about to go; return those that nothing has changed."""
         leaving = list(events)
         after = self._book.change(
             self._account.shop,
-            [Change(checkout=ready.checkout, apply=ready.address) for ready in leaving],
+            [Change(checkout=ready.checkout, apply=ready.bind) for ready in leaving],
             self._now(),
         )
         same = zip(leaving, after, strict=True)

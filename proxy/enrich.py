@@ -46,7 +46,7 @@ class Account:
     def suspicion_of(self, checkout: Checkout, profile: Profile) -> str:
         """Return why *checkout*'s *profile* is not believed by its address; nothing where it is."""
         # Where an attempt may have reached somebody already, it is too late for doubts.
-        if checkout.released or checkout.addressee is not None:
+        if checkout.released or checkout.is_bound:
             return ""
         return domains.suspicion_of(profile, self.is_deliverable)
 
@@ -73,11 +73,11 @@ class Ready:
     @property
     def was_bound(self) -> bool:
         """Whether an attempt before this one may have reached the addressee already."""
-        return self.checkout.addressee is not None
+        return self.checkout.is_bound
 
-    def address(self, checkout: Checkout) -> Checkout:
-        """Return *checkout* about to be sent, or as it is if it changed meanwhile."""
-        return outcomes.addressed(
+    def bind(self, checkout: Checkout) -> Checkout:
+        """Return *checkout* bound to whom the event is for, or as it is if it changed meanwhile."""
+        return outcomes.bound(
             checkout,
             seen=self.checkout,
             profile=self.event.profile,
@@ -88,8 +88,8 @@ class Ready:
 
     @property
     def expected(self) -> Checkout:
-        """The checkout once it is addressed, where nothing came in meanwhile."""
-        return self.address(self.checkout)
+        """The checkout once it is bound, where nothing came in meanwhile."""
+        return self.bind(self.checkout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ class Enricher:
         if reading.completed:
             reason = "the shop says that the cart became an order"
             return _found(checkout, partial(outcomes.cancelled, reason=reason))
-        return self._addressed(checkout, reading.cart, in_bulk=in_bulk)
+        return self._ready(checkout, reading.cart, in_bulk=in_bulk)
 
     def _cartless(self, checkout: Checkout, error: CartError) -> NotReady:
         reason, now = str(error), self._now()
@@ -160,18 +160,17 @@ class Enricher:
         postpone = partial(outcomes.postponed, trouble=trouble, reason=reason, now=now, wait=pause)
         return _found(checkout, postpone)
 
-    def _addressed(self, checkout: Checkout, cart: Cart, *, in_bulk: bool) -> Ready | NotReady:
+    def _ready(self, checkout: Checkout, cart: Cart, *, in_bulk: bool) -> Ready | NotReady:
         profile = checkout.addressee or identify(checkout.latest, cart_email=cart.email)
         if profile.is_nobody:
             return _found(checkout, partial(outcomes.waiting, reason="waiting for an address"))
         if reason := self._account.suspicion_of(checkout, profile):
             return _found(checkout, partial(outcomes.quarantined, reason=reason))
         event = event_of(self._account, checkout, cart, profile, self._now())
+        names = self._account.property_names
         # Where an attempt may have arrived already, Klaviyo would refuse all of a bulk for it
         # ("If a unique_id is repeated …", Bulk Create Events), but takes it twice by itself.
-        may_repeat = checkout.addressee is not None
-        names = self._account.property_names
-        if in_bulk and not may_repeat:
+        if in_bulk and not checkout.is_bound:
             entry, record = payload.bulk_entry(event, names)
         else:
             entry, record = b"", payload.record(event, names)

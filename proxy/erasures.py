@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status, erased_if_closed, judged
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, StatePosted
-from proxy.identity import address_hash, e164, hash_in
+from proxy.identity import Profile, address_hash, e164, hash_in
 from proxy.latest import Latest, value
 from proxy.setbacks import was_before
 
@@ -72,9 +72,8 @@ _CLOSED = (Status.DELIVERED, Status.CANCELLED)
 
 
 def _names_beside(checkout: Checkout) -> frozenset[str]:
-    to = checkout.addressee
-    addressed = (None, None) if to is None else (to.email, to.phone_number)
-    return _names([addressed[0], *checkout.addresses], [addressed[1]])
+    to = checkout.addressee or Profile()
+    return _names([to.email, *checkout.addresses], [to.phone_number])
 
 
 def _names_in_latest(latest: Latest) -> frozenset[str]:
@@ -129,7 +128,7 @@ def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
         address_hash=hash_in(latest, rules.address_key),
         addresses=() if typed is None else (typed.casefold(),),
         addressee=None,
-        maybe_sent=checkout.maybe_sent or checkout.addressee is not None,
+        maybe_sent=checkout.maybe_sent or checkout.is_bound,
     )
     return judged(known, rules, until) if checkout.status is Status.PENDING else known
 

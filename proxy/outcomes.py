@@ -26,7 +26,7 @@ def tries(checkout: Checkout, trouble: Trouble) -> int:
     return checkout.attempts if checkout.trouble is trouble else 0
 
 
-def addressed(
+def bound(
     checkout: Checkout,
     *,
     seen: Checkout,
@@ -35,7 +35,7 @@ def addressed(
     claim: Compared | None = None,
     consent: Decided | None = None,
 ) -> Checkout:
-    """Return *checkout* about to be sent to *profile*, or as it is if it changed since *seen*."""
+    """Return *checkout* bound to *profile*, or as it is if it changed since *seen*."""
     if checkout != seen:
         return checkout
     consent = consent or checkout.consent
@@ -111,7 +111,7 @@ def given_up_waiting(checkout: Checkout, now: datetime, rules: Rules) -> Checkou
 
 def unbound(checkout: Checkout) -> Checkout:
     """Return *checkout* free to be sent to somebody else: surely no attempt has reached anybody."""
-    if checkout.addressee is None and not checkout.maybe_sent:
+    if not (checkout.is_bound or checkout.maybe_sent):
         return checkout
     return replace(checkout, addressee=None, maybe_sent=False)
 

@@ -47,7 +47,7 @@ def troubled(checkout: Checkout, trouble: Trouble, *, minute: float = 1) -> Chec
 
 def to(checkout: Checkout, profile: Profile) -> Checkout:
     """Return *checkout* on its way to *profile*."""
-    return outcomes.addressed(checkout, seen=checkout, profile=profile)
+    return outcomes.bound(checkout, seen=checkout, profile=profile)
 
 
 EMAILS = st.sampled_from([f"{name}@shop-demo.io" for name in ("a", "b", "c", "D", "d", "e")])
@@ -98,7 +98,7 @@ def delivered(checkout: Checkout) -> Checkout:
 
 
 OUTCOMES: dict[str, Callable[[Checkout], Checkout]] = {
-    "addressed": partial(to, profile=Profile(email=JANE)),
+    "bound": partial(to, profile=Profile(email=JANE)),
     "refused": partial(outcomes.refused, reason="Klaviyo answered 400"),
     "quarantined": partial(outcomes.quarantined, reason="reserved"),
     "waiting": partial(outcomes.waiting, reason="waiting for an address"),

@@ -795,7 +795,7 @@ def sends(book: Book, cart_id: str = "c-1", *, at: datetime) -> Checkout:
     """Have a checkout sent, which takes Klaviyo a quarter of a second."""
     seen = only(book, cart_id)
     address = partial(
-        outcomes.addressed,
+        outcomes.bound,
         seen=seen,
         profile=Profile(email=JANE),
         total=Amount(Decimal("12.5"), "EUR"),

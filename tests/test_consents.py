@@ -194,7 +194,7 @@ def test_what_is_sent_under_other_rules_than_it_came_under_says_so() -> None:
     checkout = one(state(0, email=JANE, consent=GRANTED), rules=OFF)
     consent = consents.decided(checkout.latest, REQUIRED.modes, after(5), checkout.consent)
 
-    sent = outcomes.addressed(checkout, seen=checkout, profile=Profile(email=JANE), consent=consent)
+    sent = outcomes.bound(checkout, seen=checkout, profile=Profile(email=JANE), consent=consent)
 
     assert sent.consent is not None
     assert (sent.consent.mode, sent.consent.at) == (ConsentMode.REQUIRED, after(5))

@@ -189,7 +189,7 @@ def test_what_is_closed_is_found_by_every_key_that_hashes(book: Book, key: bytes
     [
         lambda c: outcomes.refused(c, "Klaviyo answered 400"),
         lambda c: outcomes.quarantined(c, "suspicious"),
-        lambda c: outcomes.addressed(c, seen=c, profile=Profile(email=JANE, first_name="Canary")),
+        lambda c: outcomes.bound(c, seen=c, profile=Profile(email=JANE, first_name="Canary")),
     ],
     ids=["dead", "quarantined", "under way"],
 )

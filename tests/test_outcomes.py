@@ -17,14 +17,14 @@ from tests.folded import OUTCOMES, SETTLE, canaries, delivered, one, statuses, t
 from tests.said import DENIED, GRANTED, JANE, JOHN, after, order, pushed, state
 
 
-@pytest.mark.parametrize("name", [name for name in OUTCOMES if name != "addressed"])
+@pytest.mark.parametrize("name", [name for name in OUTCOMES if name != "bound"])
 def test_what_was_cancelled_during_an_attempt_stays_cancelled(name: str) -> None:
     cancelled = one(state(0, email=JANE), order(1))
 
     assert OUTCOMES[name](cancelled) == cancelled
 
 
-@pytest.mark.parametrize("name", [name for name in OUTCOMES if name != "addressed"])
+@pytest.mark.parametrize("name", [name for name in OUTCOMES if name != "bound"])
 def test_what_was_delivered_stays_delivered(name: str) -> None:
     sent = delivered(one(state(0, email=JANE)))
 
@@ -39,11 +39,11 @@ def test_what_was_cancelled_too_late_is_told_as_delivered() -> None:
     assert (sent.status, sent.ordered_at) == (Status.DELIVERED, after(1))
 
 
-def test_what_changed_since_it_was_seen_is_not_addressed() -> None:
+def test_what_changed_since_it_was_seen_is_not_bound() -> None:
     seen = one(state(0, email=JANE))
     corrected = one(state(0.1, email=JOHN), onto=[seen])
 
-    checkout = outcomes.addressed(corrected, seen=seen, profile=Profile(email=JANE))
+    checkout = outcomes.bound(corrected, seen=seen, profile=Profile(email=JANE))
 
     assert checkout == corrected
 

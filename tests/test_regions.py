@@ -225,7 +225,7 @@ def test_what_was_decided_on_what_evidence_is_there_after_the_body_was_erased(
 
 def _change(checkout: Checkout, *, profile: Profile) -> Change:
     def send(seen: Checkout) -> Checkout:
-        sent = outcomes.addressed(seen, seen=seen, profile=profile)
+        sent = outcomes.bound(seen, seen=seen, profile=profile)
         return outcomes.delivered(sent, after(1))
 
     return Change(checkout=checkout, apply=send)

@@ -148,7 +148,7 @@ def test_who_says_nothing_for_an_epoch_is_not_kept(
 
 def test_who_is_to_be_sent_is_not_given_up(book: Book) -> None:
     take_in(book, state(0, email=JANE))
-    change(book, "c-1", lambda c: outcomes.addressed(c, seen=c, profile=Profile(email=JANE)))
+    change(book, "c-1", lambda c: outcomes.bound(c, seen=c, profile=Profile(email=JANE)))
 
     assert book.give_up_waiting("shop", LATER, RULES) == 0
 

@@ -125,7 +125,7 @@ class Book(Reader):
         found: dict[CheckoutKey, str] = {}
         with self._engine.connect() as connection:
             for limit in crowd.limits():
-                doubted = [each for each in due if not each.released and each.addressee is None]
+                doubted = [each for each in due if not (each.released or each.is_bound)]
                 for checkout in crowding.crowded(connection, shop, doubted, limit):
                     found.setdefault(checkout_key(checkout), limit.reason)
         return found
