@@ -55,7 +55,7 @@ def blueprint(surfaces: Sequence[Surface], prefix: str, *, hosted: bool = True) 
     routes = Blueprint("guest", __name__, url_prefix=prefix)
 
     @routes.post("/session")
-    def new_session() -> tuple[dict[str, str], int, dict[str, str]]:
+    def new_session() -> tuple[dict[str, str], int]:
         surface = _of_page(surfaces, hosted=hosted)
         asked = door.body(_DECODER, *states.MEDIA_TYPES, most_bytes=MAX_BYTES)
         _check_cart(surface, asked)
@@ -69,7 +69,7 @@ def blueprint(surfaces: Sequence[Surface], prefix: str, *, hosted: bool = True) 
         expires_at = surface.tokens.expires_at(surface.now()).isoformat(timespec="seconds")
         surface.counts.add(What.SESSIONS, "guest")
         body = {"token": surface.tokens.sign(session), "expires_at": expires_at}
-        return body, 201, {"Cache-Control": "no-store"}
+        return body, 201
 
     return routes
 

@@ -81,12 +81,12 @@ def blueprint(surfaces: Sequence[Surface]) -> Blueprint:
     routes.record(lambda setup: setup.app.url_map.converters.update(cart_id=CartIdConverter))
 
     @routes.post("/sessions")
-    def new_session() -> tuple[dict[str, str], int, dict[str, str]]:
+    def new_session() -> tuple[dict[str, str], int]:
         surface = _caller(surfaces)
         token = _token(surface, _body(_SESSION))
         surface.counts.add(What.SESSIONS, "shop")
         expires_at = surface.tokens.expires_at(surface.now()).isoformat(timespec="seconds")
-        return {"token": token, "expires_at": expires_at}, 201, {"Cache-Control": "no-store"}
+        return {"token": token, "expires_at": expires_at}, 201
 
     @routes.put("/carts/<cart_id:cart_id>")
     def put_cart(cart_id: str) -> tuple[str, int]:

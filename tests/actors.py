@@ -57,6 +57,14 @@ def environment(store: object, klaviyo_url: str, **more: str) -> dict[str, str]:
     return {f"CHECKOUT_PROXY_{name}": value for name, value in (settings | more).items()}
 
 
+def marks(store: Store) -> dict[str, int]:
+    """Return how far the sender has read each inbox: nothing, where none ever ran."""
+    if not store.exists:
+        return {}
+    with closing(store.book()) as book:
+        return book.marks()
+
+
 @contextmanager
 def judged_klaviyo(key: str = KLAVIYO_KEY) -> Iterator[Klaviyo]:
     """Serve a stand-in Klaviyo; at the end the models of Klaviyo's own SDK judge what it got."""

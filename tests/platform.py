@@ -9,8 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from proxy.carts import presets
+from proxy.carts.recipe import Recipe
+
 RECORDED = Path(__file__).parent / "carts"
 KEY = "the-key-that-reads-carts"
+
+
+def recipe_of(platform: str) -> Recipe:
+    """Return the recipe that comes with the proxy for *platform*."""
+    return Recipe.parse(presets.read(platform))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

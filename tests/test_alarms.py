@@ -10,7 +10,6 @@ import pytest
 
 from proxy.alarms import Name, State
 from proxy.carts.http import HttpCarts
-from proxy.carts.recipe import Recipe
 from proxy.carts.source import CartSource
 from proxy.checkouts import Rules, Status
 from proxy.consents import ConsentMode, Modes
@@ -19,7 +18,7 @@ from proxy.standing import Standing
 from proxy.tallies import What
 from tests.actors import until
 from tests.platform import KEY as CARTS_KEY
-from tests.platform import Platform, recorded
+from tests.platform import Platform, recipe_of, recorded
 from tests.said import JANE, NOON, after, counted, pushed, replay, state
 from tests.test_delivery import Scene, scene
 from tests.watching import Receiver, receiver
@@ -244,7 +243,7 @@ def test_a_source_that_refuses_us_is_told_until_it_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.carts.rest._REFUSED_FOR", 0.0)
-    cart_id, recipe = "8AF964MUHARPMM4W", Recipe.preset("vendure")
+    cart_id, recipe = "8AF964MUHARPMM4W", recipe_of("vendure")
     with (
         Platform(answer=recorded("vendure"), status=401).serve() as shop,
         closing(HttpCarts(recipe, url=shop.url, key=CARTS_KEY)) as source,

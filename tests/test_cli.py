@@ -27,7 +27,7 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.settings import described
 from proxy.store import Store
 from proxy.store.book import Change
-from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, until
+from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, marks, until
 from tests.books import written
 from tests.commands import run, run_apart
 from tests.platform import KEY, Platform, recorded
@@ -440,7 +440,7 @@ def test_many_dead_letters_are_told_in_short_and_all_replayed(store: Path) -> No
     assert replayed == "200 dead letters will be sent again.\n"
     opened = Store.of("shop", f"sqlite:///{store}")
     with closing(opened.inboxes()) as inboxes:
-        asked = inboxes.after(opened.marks(), 1_000)
+        asked = inboxes.after(marks(opened), 1_000)
     assert {fact.cart_id for fact in asked} == carts
     assert {fact.kind for fact in asked} == {"replay"}
 
@@ -511,7 +511,7 @@ def test_an_event_s_id_means_one_checkout_of_a_cart(store: Path) -> None:
     assert both == "2 dead letters will be sent again.\n"
     assert cancelled.returncode == 0, cancelled.stderr
     with closing(opened.inboxes()) as inboxes:
-        asked = [facts.decode(item.kind, item.body) for item in inboxes.after(opened.marks(), 10)]
+        asked = [facts.decode(item.kind, item.body) for item in inboxes.after(marks(opened), 10)]
     wished = [fact for fact in asked if isinstance(fact, Asked)]
     assert [fact.epoch == first.epoch for fact in wished].count(True) == 3
 

@@ -34,7 +34,7 @@ from proxy.errors import (
 )
 from proxy.money import rounded
 from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo, until
-from tests.platform import KEY, Platform, changed, recorded
+from tests.platform import KEY, Platform, changed, recipe_of, recorded
 from tests.running import Proxy
 
 MEDUSA_EUR = ("medusa", "medusa_eur", "cart_01M82D2SFH33B1SN426B380WC9")
@@ -46,7 +46,7 @@ Json = Any
 
 
 def read(preset: str, body: bytes, cart_id: str) -> Reading:
-    return answer.read(answer.parsed(body), Recipe.preset(preset), cart_id)
+    return answer.read(answer.parsed(body), recipe_of(preset), cart_id)
 
 
 # -- what live shops answered ------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_whatever_stands_there_it_is_a_cart_or_an_error_of_ours(
 
 def recipe(**money: Json) -> Recipe:
     return msgspec.structs.replace(
-        Recipe.preset("vendure"), money=msgspec.convert(money, type(Recipe.preset("vendure").money))
+        recipe_of("vendure"), money=msgspec.convert(money, type(recipe_of("vendure").money))
     )
 
 
@@ -336,7 +336,7 @@ def test_a_minor_amount_keeps_every_digit(units: int, exponent: int) -> None:
 
 @pytest.mark.parametrize("name", presets.names())
 def test_every_preset_is_a_recipe(name: str) -> None:
-    Recipe.preset(name)
+    recipe_of(name)
 
 
 def test_all_mistakes_of_a_recipe_are_said_at_once() -> None:
@@ -370,7 +370,7 @@ def platform() -> Iterator[Platform]:
 
 @pytest.fixture
 def medusa(platform: Platform) -> Iterator[HttpCarts]:
-    carts = HttpCarts(Recipe.preset("medusa"), url=platform.url, key=KEY)
+    carts = HttpCarts(recipe_of("medusa"), url=platform.url, key=KEY)
     with closing(carts):
         yield carts
 
@@ -392,7 +392,7 @@ def test_one_request_reads_a_cart(platform: Platform, medusa: HttpCarts) -> None
 def test_graphql_takes_the_id_as_a_variable() -> None:
     with (
         Platform(answer=recorded("vendure")).serve() as platform,
-        closing(HttpCarts(Recipe.preset("vendure"), url=platform.url, key=KEY)) as carts,
+        closing(HttpCarts(recipe_of("vendure"), url=platform.url, key=KEY)) as carts,
     ):
         assert carts.fetch(ref(VENDURE[2])).cart.total == Decimal("1524.83")
 
@@ -466,7 +466,7 @@ def test_neither_a_netrc_nor_a_proxy_has_a_say(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
-    with closing(HttpCarts(Recipe.preset("medusa"), url=platform.url, key=KEY)) as carts:
+    with closing(HttpCarts(recipe_of("medusa"), url=platform.url, key=KEY)) as carts:
         carts.fetch(ref())
 
     assert "authorization" not in platform.asked[0].headers
@@ -516,7 +516,7 @@ def test_a_hostile_shop_is_a_shop_that_is_down(
 
 
 def test_where_nobody_listens_the_shop_is_down() -> None:
-    carts = HttpCarts(Recipe.preset("medusa"), url="http://127.0.0.1:9", key=KEY)
+    carts = HttpCarts(recipe_of("medusa"), url="http://127.0.0.1:9", key=KEY)
     with closing(carts), pytest.raises(SourceDown, match="does not answer"):
         carts.fetch(ref())
 
@@ -588,7 +588,7 @@ def test_the_credential_is_in_no_repr_and_no_error(platform: Platform, medusa: H
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_shoppers_bad_credential_is_about_his_cart_alone(platform: Platform, status: int) -> None:
-    medusa = Recipe.preset("medusa")
+    medusa = recipe_of("medusa")
     request = msgspec.structs.replace(medusa.request, headers={"Cart-Token": "{credential}"})
     with closing(
         HttpCarts(msgspec.structs.replace(medusa, request=request), url=platform.url)
@@ -605,7 +605,7 @@ def test_a_shoppers_bad_credential_is_about_his_cart_alone(platform: Platform, s
 def test_a_credential_that_fits_into_no_header_is_said_without_it(
     platform: Platform, credential: str
 ) -> None:
-    medusa = Recipe.preset("medusa")
+    medusa = recipe_of("medusa")
     request = msgspec.structs.replace(medusa.request, headers={"Cart-Token": "{credential}"})
     with (
         closing(
@@ -620,7 +620,7 @@ def test_a_credential_that_fits_into_no_header_is_said_without_it(
 
 @pytest.mark.parametrize("step", [".", ".."])
 def test_no_id_leads_a_step_up(platform: Platform, step: str) -> None:
-    own = msgspec.structs.replace(Recipe.preset("medusa"), id_pattern="[a-z.]{1,9}")
+    own = msgspec.structs.replace(recipe_of("medusa"), id_pattern="[a-z.]{1,9}")
 
     with closing(HttpCarts(own, url=platform.url)) as carts, pytest.raises(CartInvalid):
         carts.fetch(ref(step))
@@ -629,7 +629,7 @@ def test_no_id_leads_a_step_up(platform: Platform, step: str) -> None:
 
 
 def test_a_recipe_that_needs_a_credential_says_so(platform: Platform) -> None:
-    medusa = Recipe.preset("medusa")
+    medusa = recipe_of("medusa")
     request = msgspec.structs.replace(medusa.request, headers={"Cart-Token": "{credential}"})
     needy = msgspec.structs.replace(medusa, request=request)
 

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from proxy.carts import answer, paths, shown
-from proxy.carts.recipe import Recipe
 from proxy.checkouts import Status
 from tests import postgres
 from tests.actors import until
 from tests.live import medusa, node_environment
 from tests.live.medusa import Administrator, Medusa, Shopper
 from tests.live.scene import Scene, read, staged
-from tests.platform import recorded
+from tests.platform import recipe_of, recorded
 from tests.postgres import Postgres
 from tests.relay import Relay
 
@@ -26,7 +25,7 @@ Json = Any
 
 GOODS = {"TEE-M": 3, "JEANS-32": 1}
 COUPON = "SAVE10"
-RECIPE = Recipe.preset("medusa")
+RECIPE = recipe_of("medusa")
 FIELDS = RECIPE.request.query["fields"]
 RECORDED = {"eur": "cart_01M82D2SFH33B1SN426B380WC9", "jpy": "cart_01M82D2W4KHS0KH3Z5NKPD5KX9"}
 # The tax is in the prices in euros, and on top of those in yen, for which the coupon is not.

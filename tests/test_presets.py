@@ -26,10 +26,9 @@ import msgspec
 import pytest
 
 from proxy.carts.http import HttpCarts
-from proxy.carts.recipe import Recipe
 from proxy.carts.source import CartRef, Reading
 from proxy.errors import CartError, CartGone, CartInvalid, SourceDown, SourceRefused
-from tests.platform import KEY, RECORDED, Platform, changed, recorded
+from tests.platform import KEY, RECORDED, Platform, changed, recipe_of, recorded
 
 Json = Any
 
@@ -137,7 +136,7 @@ SHOPWARE = Case(
 def served(case: Case) -> Iterator[tuple[Platform, HttpCarts]]:
     with Platform(answers=case.answers, headers=case.headers).serve() as platform:
         carts = HttpCarts(
-            Recipe.preset(case.preset),
+            recipe_of(case.preset),
             url=platform.url + case.base,
             key=case.key,
             token_url=f"{platform.url}/oauth/token",
@@ -668,7 +667,7 @@ def shopifys_schema(graphql: Json) -> Json:
 
 def test_shopifys_query_is_one_of_its_schema(graphql: Json) -> None:
     schema = shopifys_schema(graphql)
-    query = graphql.parse(Recipe.preset("shopify").request.graphql)
+    query = graphql.parse(recipe_of("shopify").request.graphql)
 
     assert graphql.validate(schema, query) == []
     assert graphql.validate(schema, query, [graphql.NoDeprecatedCustomRule]) == []
@@ -686,7 +685,7 @@ def test_shopifys_answer_is_one_of_its_schema(graphql: Json) -> None:
 
     told = graphql.graphql_sync(
         shopifys_schema(graphql),
-        Recipe.preset("shopify").request.graphql,
+        recipe_of("shopify").request.graphql,
         said,
         variable_values={"id": said["cart"]["id"]},
         type_resolver=lambda _value, _info, kind: _KINDS[kind.name],

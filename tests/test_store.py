@@ -17,7 +17,7 @@ from proxy.errors import AccountLost, Misconfigured, StoreAway
 from proxy.store import Store
 from proxy.store.database import Database
 from tests import postgres
-from tests.actors import until
+from tests.actors import marks, until
 from tests.books import written
 from tests.postgres import Postgres
 from tests.said import JANE, state
@@ -82,7 +82,6 @@ def test_only_its_owner_may_read_the_store(tmp_path: Path) -> None:
 def test_a_store_is_there_once_it_is_migrated(bare: str) -> None:
     store = Store(bare)
     assert not store.exists
-    assert store.marks() == {}
 
     store.migrate()
 
@@ -210,7 +209,7 @@ def test_an_account_lost_in_mid_write_keeps_nothing(
         with pytest.raises(AccountLost):
             book.take_in(received, RULES)
 
-    assert database.marks() == {}
+    assert marks(database) == {}
 
 
 def test_a_book_that_is_looked_into_cannot_be_written(database: Store) -> None:

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from proxy.carts import answer, shown
-from proxy.carts.recipe import Recipe
 from proxy.checkouts import Status
 from tests.actors import until
 from tests.live import node_environment
 from tests.live.scene import Scene, read, staged
 from tests.live.vendure import Administrator, Shopper, Vendure
-from tests.platform import recorded
+from tests.platform import recipe_of, recorded
 from tests.relay import Relay
 
 # One Vendure for all of them, and the first may have to be fetched before it starts.
@@ -25,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 GOODS = {"L2201308": 1, "TEE-M": 3, "TEA-1": 7}
 COUPON = "SAVE10"
 RECORDED = "8AF964MUHARPMM4W"
-QUERY = Recipe.preset("vendure").request.graphql or ""
+QUERY = recipe_of("vendure").request.graphql or ""
 TOTAL, TOTAL_WITHOUT_COUPON = Decimal("1524.83"), Decimal("1693.08")
 
 
@@ -82,7 +81,7 @@ def test_a_cart_has_the_total_that_vendure_computed(
 def test_the_recorded_answer_is_what_vendure_says_today(
     vendure: Vendure, keys: Keys, cart_id: str
 ) -> None:
-    once = answer.read(answer.parsed(recorded("vendure")), Recipe.preset("vendure"), RECORDED)
+    once = answer.read(answer.parsed(recorded("vendure")), recipe_of("vendure"), RECORDED)
     then = json.loads(shown.as_json(cart_id, once))
 
     now = json.loads(read(cart_id, carts(vendure.url, keys.reads_orders)).stdout)

@@ -6,7 +6,6 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from proxy.carts import presets
 from proxy.carts.fields import Fields
 from proxy.errors import Misconfigured
 from proxy.wire import Strict
@@ -75,11 +74,6 @@ class Recipe(Fields, frozen=True, kw_only=True):
     def needs(self, name: str) -> bool:
         """Tell whether a cart can only be read with the ``key``, or with the ``credential``."""
         return any(name in request.places for request in self.requests)
-
-    @classmethod
-    def preset(cls, name: str) -> Self:
-        """Return the one that comes with the proxy for the platform *name*."""
-        return cls.parse(presets.read(name))
 
     @classmethod
     def parse(cls, said: Mapping[str, Any]) -> Self:

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -155,13 +155,6 @@ class Store:
     def has_sender(self, shop: str) -> bool:
         """Tell whether somebody holds *shop*'s account just now, or raise :exc:`StoreAway`."""
         return self._engine.has_sender(shop)
-
-    def marks(self) -> dict[str, int]:
-        """Return how far the sender has read each inbox: nothing, where none ever ran."""
-        if not self.exists:
-            return {}
-        with closing(self.book()) as book:
-            return book.marks()
 
     @property
     def exists(self) -> bool:

@@ -25,7 +25,7 @@ from proxy.errors import CartError
 from proxy.webhook import Webhook
 from tests import running
 from tests.actors import Page, Shop, environment, until
-from tests.platform import Platform, recorded
+from tests.platform import Platform, recipe_of, recorded
 from tests.running import HOST, Proxy
 
 CART_ID = "cart_01M82D2SFH33B1SN426B380WC9"
@@ -143,8 +143,8 @@ def towards(canary: Canary, detour: str) -> str:
 
 def anywhere(path: str, **more: Any) -> Recipe:
     """Return a recipe that takes any id, and fills it in where it would do most harm."""
-    request = msgspec.structs.replace(Recipe.preset("medusa").request, path=path, **more)
-    medusa = Recipe.preset("medusa")
+    request = msgspec.structs.replace(recipe_of("medusa").request, path=path, **more)
+    medusa = recipe_of("medusa")
     return msgspec.structs.replace(medusa, id_pattern=r"(?s).*", request=request)
 
 
@@ -175,7 +175,7 @@ def test_no_cart_id_and_no_credential_leads_elsewhere(
 
 @pytest.mark.parametrize("name", presets.names())
 def test_no_cart_id_leads_a_preset_elsewhere(platform: Platform, canary: Canary, name: str) -> None:
-    recipe, key, token_url = Recipe.preset(name), "an-id:a-secret", f"{platform.url}/token"
+    recipe, key, token_url = recipe_of(name), "an-id:a-secret", f"{platform.url}/token"
     with closing(HttpCarts(recipe, url=platform.url, key=key, token_url=token_url)) as carts:
         for detour in DETOURS:
             with suppress(CartError, UnicodeError):
@@ -265,7 +265,7 @@ def fetched_twice(url: str, ca_file: Path | None) -> list[bool]:
     came = []
     for _ in range(2):
         with closing(
-            HttpCarts(Recipe.preset("medusa"), url=url, key="a-key", ca_file=ca_file)
+            HttpCarts(recipe_of("medusa"), url=url, key="a-key", ca_file=ca_file)
         ) as carts:
             try:
                 carts.fetch(CartRef(shop="shop", cart_id=CART_ID))

@@ -19,7 +19,7 @@ from proxy.facts import Fact
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from proxy.store.inbox import Inbox
-from tests.actors import KLAVIYO_KEY, until
+from tests.actors import KLAVIYO_KEY, marks, until
 from tests.crash import power_cut, vfs
 from tests.crash.power_cut import Image
 from tests.crash.sender import sending, state
@@ -34,7 +34,7 @@ Marks = Callable[[Store], dict[str, int]]
 
 
 def journal_of_a_run(
-    folder: Path, *, count: int, make: type[Inbox] = Inbox, marks: Marks = Store.marks
+    folder: Path, *, count: int, make: type[Inbox] = Inbox, marks: Marks = marks
 ) -> list[Event]:
     """Return what went to the disk while two web workers took *count* facts and a sender sent.
 
@@ -119,9 +119,8 @@ class Findings:
 
 def missing(image: Image, store: Store) -> frozenset[str]:
     """Return what was told and is not so: facts that are nowhere, and deliveries forgotten."""
-    marks = store.marks()
     with closing(store.inboxes()) as inboxes:
-        waiting = {item.id for item in inboxes.after(marks, 1_000_000)}
+        waiting = {item.id for item in inboxes.after(marks(store), 1_000_000)}
     book = store.folder / "checkouts.db"
     taken_in = column(book, "SELECT id FROM facts") if store.exists else set()
     sent = delivered(book) if store.exists else set()
