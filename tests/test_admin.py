@@ -377,7 +377,7 @@ def handed_in(web: Web) -> list[Fact]:
     """Return what the web half counts, once it has handed it in."""
     deadline = datetime.now(UTC) + timedelta(seconds=20)
     while datetime.now(UTC) < deadline:
-        with closing(web.store.inboxes()) as inboxes:
+        with closing(web.store.inboxes("shop")) as inboxes:
             kept = inboxes.after({}, 1000)
         if found := [item for item in kept if item.kind == "counted"]:
             return [facts.decode(item.kind, item.body) for item in found]

@@ -156,7 +156,7 @@ def scene(folder: Path, *, signed: bool = False) -> Iterator[Scene]:
     with (
         judged_klaviyo() as klaviyo,
         closing(written(store)) as book,
-        closing(store.inboxes()) as inboxes,
+        closing(store.inboxes("shop")) as inboxes,
         closing(store.inbox()) as inbox,
         closing(Client(url=klaviyo.url, key=KEY, revision="2026-07-15")) as client,
     ):
@@ -430,7 +430,7 @@ def test_of_two_carts_without_a_version_the_one_received_last_counts(tmp_path: P
     store.migrate()
     with (
         closing(written(store)) as book,
-        closing(store.inboxes()) as inboxes,
+        closing(store.inboxes("shop")) as inboxes,
         closing(store.inbox()) as busy,
         closing(store.inbox()) as idle,
     ):
@@ -590,7 +590,7 @@ def test_no_page_can_speak_under_the_id_of_an_order(web: Web) -> None:
 
 def test_a_clock_that_was_set_back_stops_nothing(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}")
-    with closing(store.inbox()) as inbox, closing(store.inboxes()) as inboxes:
+    with closing(store.inbox()) as inbox, closing(store.inboxes("shop")) as inboxes:
         for fact in (state(3), state(1), state(2)):
             inbox.append(fact)
 

@@ -198,7 +198,7 @@ def test_who_is_erased_is_named_on_standard_input_or_asked_for(store: Path) -> N
     assert piped.stdout == (
         "It is to be erased. No sender is at work for shop: it is done once one is.\n"
     )
-    with closing(Store.of("shop", f"sqlite:///{store}").inboxes()) as inboxes:
+    with closing(Store.of("shop", f"sqlite:///{store}").inboxes("shop")) as inboxes:
         kept = [facts.decode(item.kind, item.body) for item in inboxes.after({}, 10)]
     named = [(f.email, f.phone_number, f.cart_id) for f in kept if isinstance(f, ErasureAsked)]
     assert named == [
@@ -342,7 +342,7 @@ os.setgroups([])
 os.setgid(int(sys.argv[1]))
 os.setuid(int(sys.argv[1]))
 store.inbox().probe()
-store.inboxes().prune_orphans({})
+store.inboxes("shop").prune_orphans({})
 """
 
 
@@ -439,7 +439,7 @@ def test_many_dead_letters_are_told_in_short_and_all_replayed(store: Path) -> No
     assert re.search(r" and\s+180 more\n        To do: ", listed)
     assert replayed == "200 dead letters will be sent again.\n"
     opened = Store.of("shop", f"sqlite:///{store}")
-    with closing(opened.inboxes()) as inboxes:
+    with closing(opened.inboxes("shop")) as inboxes:
         asked = inboxes.after(marks(opened), 1_000)
     assert {fact.cart_id for fact in asked} == carts
     assert {fact.kind for fact in asked} == {"replay"}
@@ -510,7 +510,7 @@ def test_an_event_s_id_means_one_checkout_of_a_cart(store: Path) -> None:
     assert replayed == "1 dead letter will be sent again.\n"
     assert both == "2 dead letters will be sent again.\n"
     assert cancelled.returncode == 0, cancelled.stderr
-    with closing(opened.inboxes()) as inboxes:
+    with closing(opened.inboxes("shop")) as inboxes:
         asked = [facts.decode(item.kind, item.body) for item in inboxes.after(marks(opened), 10)]
     wished = [fact for fact in asked if isinstance(fact, Asked)]
     assert [fact.epoch == first.epoch for fact in wished].count(True) == 3
@@ -553,7 +553,7 @@ def lay_dead(folder: Path, carts: Collection[str], at: datetime = NOON) -> None:
                     received_at=said.received_at + (at - NOON),
                 )
             )
-        with closing(store.inboxes()) as inboxes:
+        with closing(store.inboxes("shop")) as inboxes:
             book.take_in(inboxes.after({}, 1_000), rules)
         changes = [
             Change(checkout=checkout, apply=refuse)

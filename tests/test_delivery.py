@@ -112,7 +112,7 @@ def scene(
     clock = Clock()
     klaviyo = stack.enter_context(judged_klaviyo())
     book = stack.enter_context(closing(written(store)))
-    inboxes = stack.enter_context(closing(store.inboxes()))
+    inboxes = stack.enter_context(closing(store.inboxes("shop")))
     inbox = stack.enter_context(closing(store.inbox()))
     client = stack.enter_context(
         closing(Client(url=klaviyo.url, key=KLAVIYO_KEY, revision="2026-07-15"))

@@ -260,7 +260,7 @@ def test_what_is_set_aside_as_damaged_is_encrypted_and_salvaged(tmp_path: Path) 
 
     (aside,) = store.folder.glob("inbox-0.db.corrupt-*[0-9]")
     taken: list[str] = []
-    with closing(store.inboxes()) as inboxes:
+    with closing(store.inboxes("shop")) as inboxes:
         inboxes.salvage({}, lambda some: taken.extend(item.cart_id for item in some))
 
     assert sorted(taken) == sorted(f"c-{minute}" for minute in range(20))
@@ -317,7 +317,7 @@ def lay(scene: Scene, cart_id: str, *keys: str, minute: float = 0, **said: Any) 
     store = scene.store(*keys)
     with (
         closing(store.inbox()) as inbox,
-        closing(store.inboxes()) as inboxes,
+        closing(store.inboxes("shop")) as inboxes,
         store.account("shop", Event()) as book,
     ):
         assert book is not None

@@ -72,7 +72,7 @@ def one(store: Store) -> Iterator[StoreInbox]:
 
 
 def lying(store: Store, marks: dict[str, int] | None = None, limit: int = 1000) -> list[Received]:
-    with closing(store.inboxes()) as inboxes:
+    with closing(store.inboxes("shop")) as inboxes:
         return inboxes.after(marks or {}, limit)
 
 

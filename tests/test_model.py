@@ -118,7 +118,7 @@ class Life:
         client = Client(url=klaviyo.url, key=KLAVIYO_KEY, revision="2026-07-15")
         self.sender = Sender(
             ACCOUNT,
-            inboxes=self._opened(store.inboxes()),
+            inboxes=self._opened(store.inboxes("shop")),
             book=self.book,
             source=PushedCarts(),
             klaviyo=self._opened(client),

@@ -173,7 +173,7 @@ class Site(Client):
 
     def kept(self) -> list[Fact]:
         """Return what the proxy has on disk."""
-        with closing(Store.of("shop", f"sqlite:///{self.store}").inboxes()) as inboxes:
+        with closing(Store.of("shop", f"sqlite:///{self.store}").inboxes("shop")) as inboxes:
             return [facts.decode(row.kind, row.body) for row in inboxes.after({}, 10_000)]
 
 

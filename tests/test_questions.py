@@ -238,7 +238,7 @@ def scene(
     store.migrate()
     klaviyo = stack.enter_context(judged_klaviyo())
     book = stack.enter_context(closing(written(store)))
-    inboxes = stack.enter_context(closing(store.inboxes()))
+    inboxes = stack.enter_context(closing(store.inboxes("shop")))
     inbox = stack.enter_context(closing(store.inbox()))
     client = Client(url=klaviyo.url, key=KLAVIYO_KEY, revision="2026-07-15")
     stack.enter_context(closing(client))

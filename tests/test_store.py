@@ -42,7 +42,7 @@ def bare(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_an_error_of_the_book_does_not_tell_whom_it_is_about(
     store: Store, tables: Tables, table: str
 ) -> None:
-    with closing(store.inbox()) as inbox, closing(store.inboxes()) as inboxes:
+    with closing(store.inbox()) as inbox, closing(store.inboxes("shop")) as inboxes:
         inbox.append(state(0, SECRET, email=JANE))
         received = inboxes.after({}, 10)
 
@@ -199,7 +199,7 @@ def test_who_lost_an_account_can_write_no_more(server: Postgres, database: Store
 def test_an_account_lost_in_mid_write_keeps_nothing(
     server: Postgres, database: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(database.inbox()) as inbox, closing(database.inboxes()) as inboxes:
+    with closing(database.inbox()) as inbox, closing(database.inboxes("shop")) as inboxes:
         inbox.append(state(0))
         received = inboxes.after({}, 10)
 
@@ -213,7 +213,7 @@ def test_an_account_lost_in_mid_write_keeps_nothing(
 
 
 def test_a_book_that_is_looked_into_cannot_be_written(database: Store) -> None:
-    with closing(database.inbox()) as inbox, closing(database.inboxes()) as inboxes:
+    with closing(database.inbox()) as inbox, closing(database.inboxes("shop")) as inboxes:
         inbox.append(state(0))
         received = inboxes.after({}, 10)
 
@@ -281,5 +281,5 @@ def test_what_it_says_to_do_is_all_there_is_to_do(tmp_path: Path) -> None:
 
     store = Store.of("shop", f"sqlite:///{tmp_path}")
     assert store.exists
-    with closing(store.inboxes()) as inboxes:
+    with closing(store.inboxes("shop")) as inboxes:
         assert len(inboxes.after({}, 10)) == 1

@@ -31,7 +31,7 @@ def inbox(database: Store) -> Iterator[Inbox]:
 
 @pytest.fixture
 def inboxes(database: Store) -> Iterator[Inboxes]:
-    with closing(database.inboxes()) as inboxes:
+    with closing(database.inboxes("shop")) as inboxes:
         yield inboxes
 
 

@@ -90,7 +90,7 @@ class Web:
         return replace(self, marks=self.marks | {item.inbox: item.seq for item in self._kept()})
 
     def _kept(self) -> list[Received]:
-        with closing(self.store.inboxes()) as inboxes:
+        with closing(self.store.inboxes("shop")) as inboxes:
             return inboxes.after(self.marks, 1000)
 
 

@@ -116,8 +116,8 @@ class Store:
         """Return an inbox that is this web worker's own, and tend to it until it is closed."""
         return self._engine.web_inbox()
 
-    def inboxes(self, shop: str | None = None) -> Inboxes:
-        """Return all inboxes, those of *shop* alone where the engine keeps shops apart."""
+    def inboxes(self, shop: str) -> Inboxes:
+        """Return the inboxes of *shop*."""
         return self._engine.inboxes(shop)
 
     def book(self) -> "Reader":

@@ -49,8 +49,8 @@ class PostgresStore:
         """Return streams of this process' own, with a local inbox behind them."""
         return Spool(self.inbox(), self.folder, self._database, self._seal)
 
-    def inboxes(self, shop: str | None) -> Streams:
-        """Return the streams of *shop*, or of all."""
+    def inboxes(self, shop: str) -> Streams:
+        """Return the streams of *shop*."""
         return Streams(self._database, shop)
 
     def book(self) -> "Reader":

@@ -52,8 +52,8 @@ class SqliteStore:
         inbox.prune_every(_PRUNE_SECONDS, self._marks)
         return inbox
 
-    def inboxes(self, shop: str | None) -> Inboxes:
-        """Return all files: they are not kept apart by shop."""
+    def inboxes(self, shop: str) -> Inboxes:
+        """Return all files: each shop has a folder of its own."""
         return Inboxes(self.folder, self._seal)
 
     def book(self) -> "Reader":

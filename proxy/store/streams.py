@@ -66,9 +66,9 @@ ON CONFLICT (shop, inbox) DO UPDATE SET head = excluded.head
 
 
 class Streams:
-    """All streams of *shop*, or of all shops, as the sender reads them."""
+    """All streams of *shop*, as the sender reads them."""
 
-    def __init__(self, database: Database, shop: str | None) -> None:
+    def __init__(self, database: Database, shop: str) -> None:
         self._database = database
         self._shop = shop
         self._connection: Connection | None = None
@@ -127,9 +127,7 @@ class Streams:
         return self._connection
 
 
-_HEADS = """
-SELECT shop, inbox, head FROM streams WHERE %(shop)s::text IS NULL OR shop = %(shop)s::text
-"""
+_HEADS = "SELECT shop, inbox, head FROM streams WHERE shop = %(shop)s"
 _READ = """
 SELECT fact.inbox, seq, id, fact.shop, kind, cart_id, received_at, body, delayed
 FROM unnest(%(shops)s::text[], %(inboxes)s::text[], %(seqs)s::bigint[]) AS news (shop, inbox, mark)
@@ -143,8 +141,7 @@ ORDER BY fact.inbox, seq
 _REMOVE = """
 DELETE FROM inbox USING marks
 WHERE marks.inbox = inbox.inbox AND inbox.seq <= marks.seq
-    AND inbox.shop IN (SELECT shop FROM streams WHERE streams.inbox = marks.inbox)
-    AND (%(shop)s::text IS NULL OR inbox.shop = %(shop)s::text)
+    AND inbox.shop = %(shop)s
 """
 # A stream that moves on at this very moment is left as it is: the row is looked at again under its
 # lock. One that moves on later begins where it was, and nothing below is left to be read.
@@ -152,7 +149,7 @@ _FORGET = """
 WITH ended AS (
     DELETE FROM streams USING marks
     WHERE marks.inbox = streams.inbox AND streams.head <= marks.seq
-        AND (%(shop)s::text IS NULL OR streams.shop = %(shop)s::text)
+        AND streams.shop = %(shop)s
         AND NOT EXISTS (
             SELECT FROM inbox WHERE inbox.shop = streams.shop AND inbox.inbox = streams.inbox
         )

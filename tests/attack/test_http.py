@@ -49,7 +49,7 @@ class Site:
 
     def kept(self, number: int) -> list[str]:
         """Return the ids of this *number* under which something was kept."""
-        with closing(Store.of("shop", f"sqlite:///{self.store}").inboxes()) as inboxes:
+        with closing(Store.of("shop", f"sqlite:///{self.store}").inboxes("shop")) as inboxes:
             ids = [row.id for row in inboxes.after({}, 10_000)]
         return [id_ for id_ in ids if id_.partition("-")[2] == str(number)]
 

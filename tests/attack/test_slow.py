@@ -136,7 +136,7 @@ def test_good_clients_hardly_notice_two_thousand_slow_ones(
     name = {"-H": "headers", "-B": "bodies"}[kind]
     figure(f"p99 beside {SLOW:,} slow {name}", f"{besieged * 1e3:.1f} ms", f"{2e3 * calm:.1f} ms")
     assert besieged <= 2 * calm
-    with closing(Store.of("shop", f"sqlite:///{tmp_path / 'store'}").inboxes()) as inboxes:
+    with closing(Store.of("shop", f"sqlite:///{tmp_path / 'store'}").inboxes("shop")) as inboxes:
         assert set(ids) <= {row.id for row in inboxes.after({}, 10_000)}
     assert len(ids) == (1 + 2 * ROUNDS) * POSTS
 

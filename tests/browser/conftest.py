@@ -94,7 +94,7 @@ class Host:
         }
         self.tokens = Tokens([KEY], shop="demo", max_age=timedelta(days=1))
         self._proxy = self._end.enter_context(Proxy(settings, "--web-only"))
-        self.inboxes = self._end.enter_context(closing(Store.of("demo", store).inboxes()))
+        self.inboxes = self._end.enter_context(closing(Store.of("demo", store).inboxes("demo")))
 
     def close(self) -> None:
         self._end.close()

@@ -79,7 +79,7 @@ class Site:
     def states(self, cart_id: str) -> list[StatePosted]:
         """Return what the store has received of *cart_id* from pages."""
         store = Store.of("shop", f"sqlite:///{self.ledger.store}")
-        with closing(store.inboxes()) as inboxes:
+        with closing(store.inboxes("shop")) as inboxes:
             rows = [row for row in inboxes.after({}, 10_000) if row.cart_id == cart_id]
         received = [facts.decode(row.kind, row.body) for row in rows]
         return [fact for fact in received if isinstance(fact, StatePosted)]

@@ -119,7 +119,7 @@ class Findings:
 
 def missing(image: Image, store: Store) -> frozenset[str]:
     """Return what was told and is not so: facts that are nowhere, and deliveries forgotten."""
-    with closing(store.inboxes()) as inboxes:
+    with closing(store.inboxes("shop")) as inboxes:
         waiting = {item.id for item in inboxes.after(marks(store), 1_000_000)}
     book = store.folder / "checkouts.db"
     taken_in = column(book, "SELECT id FROM facts") if store.exists else set()
@@ -220,7 +220,7 @@ class Hasty(Inbox):
 
 def what_was_read(store: Store) -> dict[str, int]:
     """Return how far the inboxes could be read, whether the book has it or not."""
-    with closing(store.inboxes()) as inboxes:
+    with closing(store.inboxes("shop")) as inboxes:
         return {item.inbox: item.seq for item in inboxes.after({}, 1_000)}
 
 
