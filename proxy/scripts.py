@@ -40,7 +40,6 @@ def _script(snippet: Snippet, cache_control: str) -> Response:
         response.content_encoding = encoding
     response.vary.add("Accept-Encoding")
     response.headers["Cache-Control"] = cache_control
-    response.headers["X-Content-Type-Options"] = "nosniff"
     # A page on another origin may load it with an integrity hash.
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.headers["Access-Control-Allow-Origin"] = "*"
