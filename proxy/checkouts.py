@@ -58,9 +58,9 @@ class Checkout(Struct, frozen=True, kw_only=True):
     checkout is found under its address, also once that is erased. ``called_off`` says that an
     operator does not want it sent, whatever the shopper goes on to say; ``released`` that one
     believes it, whatever speaks against that. ``client`` stands for the network address that posted
-    last, as long as the day lasts. ``erased_at`` is until when what was said in it was erased at
-    the person's request; what comes later is another checkout. ``consent`` is what was decided
-    about that before it was sent or closed; it outlives the words.
+    last before it was sent, as long as the day lasts. ``erased_at`` is until when what was said in
+    it was erased at the person's request; what comes later is another checkout. ``consent`` is what
+    was decided about that before it was sent or closed; it outlives the words.
     """
 
     shop: str

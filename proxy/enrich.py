@@ -64,6 +64,7 @@ class Ready:
     consent: Decided
     record: bytes
     entry: bytes = b""
+    address_hash: str | None = None
 
     @property
     def key(self) -> CheckoutKey:
@@ -81,6 +82,7 @@ class Ready:
             checkout,
             seen=self.checkout,
             profile=self.event.profile,
+            address_hash=self.address_hash,
             total=self.event.total,
             claim=self.claim,
             consent=self.consent,
@@ -181,6 +183,7 @@ class Enricher:
             consent=self._decided(checkout),
             record=record,
             entry=entry,
+            address_hash=profile.hashed(self._account.rules.address_key),
         )
 
     def _decided(self, checkout: Checkout) -> Decided:

@@ -41,6 +41,10 @@ class Profile:
         """Whether the address is of a domain kept for examples, to which nothing arrives."""
         return self.email is not None and _RESERVED.search(self.email.casefold()) is not None
 
+    def hashed(self, key: bytes) -> str | None:
+        """Return what stands for the address: nothing, where there is none, or no *key*."""
+        return address_hash(self.email, key) if self.email and key else None
+
 
 def masked(profile: Profile) -> str | None:
     """Return who *profile* is, told by who knows them already and nobody else."""
@@ -82,7 +86,7 @@ def address_hash(email: str, key: bytes) -> str:
 def hash_in(latest: Latest, key: bytes) -> str | None:
     """Return what stands for the address in *latest*: nothing, where there is none, or no *key*."""
     email = value(latest.email) or (value(latest.customer) or Customer()).email
-    return address_hash(email, key) if email and key else None
+    return Profile(email=email).hashed(key)
 
 
 def e164(number: str | None) -> str | None:

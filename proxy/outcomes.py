@@ -31,15 +31,28 @@ def bound(
     *,
     seen: Checkout,
     profile: Profile,
+    address_hash: str | None = None,
     total: Amount | None = None,
     claim: Compared | None = None,
     consent: Decided | None = None,
 ) -> Checkout:
-    """Return *checkout* bound to *profile*, or as it is if it changed since *seen*."""
+    """Return *checkout* bound to *profile*, or as it is if it changed since *seen*.
+
+    *address_hash* stands for the profile's address, where that is known.
+    """
     if checkout != seen:
         return checkout
     consent = consent or checkout.consent
-    return replace(checkout, addressee=profile, total=total, claim=claim, consent=consent)
+    known = checkout.address_hash
+    return replace(
+        checkout,
+        addressee=profile,
+        # What is the same stays the same object: it need not be written again.
+        address_hash=known if address_hash in (None, known) else address_hash,
+        total=total,
+        claim=claim,
+        consent=consent,
+    )
 
 
 def delivered(checkout: Checkout, at: datetime) -> Checkout:

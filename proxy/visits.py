@@ -107,16 +107,25 @@ def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
         return checkout
     typed = set() if state.email is None else {state.email.casefold()}
     latest = checkout.latest.joined(Latest.of(state))
+    hashed, client = checkout.address_hash, checkout.client
+    if not _is_sent(checkout):
+        hashed = identity.hash_in(latest, rules.address_key) or hashed
+        client = value(latest.client) or client
     heard = replace(
         checkout,
         latest=latest,
-        address_hash=identity.hash_in(latest, rules.address_key) or checkout.address_hash,
-        client=value(latest.client) or checkout.client,
+        address_hash=hashed,
+        client=client,
         addresses=tuple(sorted(typed | set(checkout.addresses))[: MAX_ADDRESSES + 1]),
         acted_at=max(checkout.acted_at, state.acted_at),
         settled_at=max(checkout.settled_at, state.received_at + rules.settle),
     )
     return judged(relieved(heard), rules, state.received_at)
+
+
+def _is_sent(checkout: Checkout) -> bool:
+    """Tell whether *checkout* has gone to somebody, or may have: it counts for them ever after."""
+    return checkout.status is Status.DELIVERED or checkout.addressee is not None
 
 
 def _take_order(

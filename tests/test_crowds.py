@@ -87,6 +87,21 @@ def test_what_was_sent_or_ordered_counts_as_well(book: Book) -> None:
     assert len(crowded(book)) == 1
 
 
+def test_to_post_again_from_elsewhere_takes_nothing_off_what_was_sent(book: Book) -> None:
+    take_in(book, *begun(3))
+    sent = [
+        Change(checkout=checkout, apply=partial(outcomes.delivered, at=after(0)))
+        for checkout in book.due("shop", after(0), 3)
+    ]
+    book.change("shop", sent, after(0))
+
+    take_in(book, *(state(1, f"a-client-{n}", client="another", email="b@x.io") for n in range(3)))
+    take_in(book, state(1, "c-4", email="c@x.io", client="a client"))
+
+    reason = "more than 3 checkouts of one client within an hour"
+    assert crowded(book, minute=1) == {"c-4": reason}
+
+
 def test_an_hour_is_looked_at_however_long_a_backlog_is(book: Book) -> None:
     take_in(book, *begun(30, apart=40))
 

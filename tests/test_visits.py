@@ -15,7 +15,7 @@ from proxy import outcomes
 from proxy.checkouts import Checkout, Status, Trouble
 from proxy.consents import ConsentMode, Modes
 from proxy.facts import Fact, StatePosted
-from proxy.identity import address_hash
+from proxy.identity import Profile, address_hash
 from proxy.latest import value
 from proxy.visits import fold
 from tests.folded import (
@@ -30,6 +30,7 @@ from tests.folded import (
     folded,
     one,
     statuses,
+    to,
     troubled,
 )
 from tests.said import JANE, JOHN, NOON, after, cancel, deleted, hurry, order, pushed, replay, state
@@ -454,6 +455,24 @@ def test_a_checkout_is_found_by_the_last_address_also_once_that_is_erased() -> N
 
     assert ordered.address_hash == address_hash("jane@x.io", b"a key")
     assert address_hash("jane@x.io", b"another key") != ordered.address_hash
+
+
+def test_what_was_sent_goes_on_counting_for_whom_it_went_to_and_who_posted_it() -> None:
+    rules = replace(RULES, address_key=b"a key")
+    sent = delivered(one(state(0, email=JANE, client="one"), rules=rules))
+
+    again = one(state(1, email=JOHN, client="another"), onto=[sent], rules=rules)
+
+    assert (again.client, again.address_hash) == ("one", address_hash(JANE, b"a key"))
+
+
+def test_what_is_on_its_way_counts_for_whom_it_goes_to() -> None:
+    rules = replace(RULES, address_key=b"a key")
+    going = to(one(state(0, email=JANE, client="one"), rules=rules), Profile(email=JANE))
+
+    again = one(state(1, email=JOHN, client="another"), onto=[going], rules=rules)
+
+    assert (again.client, again.address_hash) == ("one", address_hash(JANE, b"a key"))
 
 
 def test_without_a_key_no_address_is_hashed() -> None:
