@@ -91,8 +91,9 @@ def hash_in(latest: Latest, key: bytes) -> str | None:
 
 def e164(number: str | None) -> str | None:
     """Return *number* in E.164 (``+4930123456``), or ``None`` where it is no valid number."""
-    # Letters would be taken for the digits on their keys: "+49 30 nonsense" is a valid number.
-    if number is None or not re.fullmatch(r"\s*\+[\d\s()./-]+", number):
+    # Letters would be taken for the digits on their keys: "+49 30 nonsense" is a valid number. By
+    # digits of other scripts nobody would be found who is to be erased.
+    if number is None or not re.fullmatch(r"\s*\+[0-9\s()./-]+", number):
         return None
     try:
         parsed = phonenumbers.parse(number, None)

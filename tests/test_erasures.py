@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import identity, outcomes
+from proxy import erasures, facts, identity, outcomes
 from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status
 from proxy.consents import ConsentMode, Modes
+from proxy.erasures import Sieve
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, QuestionAsked
 from proxy.identity import Profile, address_hash
 from proxy.store import Store
@@ -140,6 +141,20 @@ def test_whoever_is_named_by_a_number_leaves_no_trace_however_it_is_spelt(
 
     assert only(book).reason == ERASED
     assert traces(dump(tables), "123456", "123-456", JOHN, "Canary") == []
+
+
+DIGITS = ("0123456789", "\uff10\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18\uff19")
+BETWEEN = st.sampled_from(["", "", "", " ", "-", ".", "/", "\u00a0", "\u202f"])
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(DIGITS), st.lists(BETWEEN, min_size=10, max_size=10))
+def test_no_spelling_that_is_taken_for_a_number_is_missed(digits: str, between: list[str]) -> None:
+    pairs = zip(PHONE.removeprefix("+"), between, strict=True)
+    typed = "+" + "".join(digits[int(digit)] + gap for digit, gap in pairs)
+    fact = state(0, phone_number=typed)
+
+    assert Sieve([PHONE]).catches(facts.encode(fact)) or not erasures.names_in(fact)
 
 
 def test_whoever_is_not_named_is_not_erased(tables: Tables, book: Book) -> None:

@@ -207,6 +207,11 @@ def test_a_telephone_number_counts_only_as_e_164(written: str | None, number: st
     assert e164(written) == number
 
 
+def test_digits_of_another_script_are_no_telephone_number() -> None:
+    assert e164("+\uff14\uff19 30 123456") is None
+    assert e164("+49\u00a030\u00a0123456") == "+4930123456"
+
+
 def test_a_telephone_number_that_is_none_is_dropped_and_the_event_is_not() -> None:
     profile = identify(said(email=TYPED, phone_number="0171 1234567"))
 
