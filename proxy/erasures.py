@@ -1,9 +1,9 @@
 """Erasures: who is to be forgotten, where a person is named, and what is left without them."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from unicodedata import normalize
 
 import msgspec
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status, erased_if_closed, judged
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, StatePosted
-from proxy.identity import Profile, address_hash, e164, hash_in
+from proxy.identity import Profile, address_hash, canonical, e164, hash_in
 from proxy.latest import Latest, value
 from proxy.setbacks import was_before
 
@@ -92,7 +92,7 @@ def names_in_cart(cart: Cart) -> frozenset[str]:
 
 
 def _names(emails: Iterable[str | None], numbers: Iterable[str | None]) -> frozenset[str]:
-    addresses = (email.strip().casefold() for email in emails if email)
+    addresses = (canonical(email) for email in emails if email)
     spelt = (number for number in map(e164, numbers) if number is not None)
     return frozenset([*addresses, *spelt]) - {""}
 
@@ -191,16 +191,28 @@ class Sieve:
         known = set(names)
         numbers = {name for name in known if name.startswith("+") and "@" not in name}
         self._ends = [number[-_END:].encode() for number in numbers]
-        self._addresses = [
-            msgspec.json.encode(name)[1:-1].decode().casefold() for name in known - numbers
-        ]
+        self._addresses = [_in_json(name) for name in known - numbers]
+        self._before_at = [_in_json(name.rpartition("@")[0]) + "@" for name in known - numbers]
 
     def catches(self, body: bytes) -> bool:
         """Tell whether *body* may name one of them."""
-        return any(self._caught(body))
+        return self._may_have_address(body) or self._may_have_number(body)
 
-    def _caught(self, body: bytes) -> Iterator[bool]:
-        text: Any = body.decode(errors="replace").casefold() if self._addresses else ""
-        yield from (address in text for address in self._addresses)
+    def _may_have_address(self, body: bytes) -> bool:
+        if not self._addresses:
+            return False
+        text = body.decode(errors="replace")
+        folded = text.casefold()
+        if text.isascii() and "xn--" not in folded:
+            return any(address in folded for address in self._addresses)
+        # A domain may be spelt in several ways: what stands before it has one.
+        folded = normalize("NFC", normalize("NFC", text).casefold())
+        return any(name in folded for name in self._before_at)
+
+    def _may_have_number(self, body: bytes) -> bool:
         digits = body.translate(None, _NO_DIGITS) if self._ends else b""
-        yield from (end in digits for end in self._ends)
+        return any(end in digits for end in self._ends)
+
+
+def _in_json(text: str) -> str:
+    return msgspec.json.encode(text)[1:-1].decode()

@@ -3,6 +3,7 @@
 import hmac
 import re
 from dataclasses import dataclass
+from unicodedata import normalize
 
 import phonenumbers
 
@@ -78,9 +79,32 @@ def address_key(secret: str) -> bytes:
     return hmac.digest(secret.encode(), b"checkout-proxy.address", "sha256") if secret else b""
 
 
+def canonical(email: str) -> str:
+    """Return the one spelling of *email* by which addresses are told apart, and people found.
+
+    Its capitals do not count, nor how its letters are composed, nor whether a domain of other
+    letters than ASCII is written in them or in Punycode.
+    """
+    text = email.strip()
+    folded = text.casefold()
+    is_usual = text.isascii() and "xn--" not in folded
+    return folded if is_usual else normalize("NFC", _spelt_out(text).casefold())
+
+
+def _spelt_out(address: str) -> str:
+    # Only here: few have such an address.
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        known = validate_email(address, check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError:
+        return normalize("NFC", address)  # Nobody judges what the shop vouches for.
+    return known.normalized
+
+
 def address_hash(email: str, key: bytes) -> str:
     """Return what stands for *email* where the address itself may not: only *key* tells which."""
-    return hmac.digest(key, email.strip().casefold().encode(), "sha256").hex()[:32]
+    return hmac.digest(key, canonical(email).encode(), "sha256").hex()[:32]
 
 
 def hash_in(latest: Latest, key: bytes) -> str | None:
@@ -127,4 +151,4 @@ def _address(text: str | None) -> str | None:
 
 
 def _same(one: str, other: str | None) -> bool:
-    return other is not None and one.casefold() == other.casefold()
+    return other is not None and canonical(one) == canonical(other)

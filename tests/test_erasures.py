@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import erasures, facts, identity, outcomes
+from proxy import erasures, facts, identity, outcomes, states
 from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status
 from proxy.consents import ConsentMode, Modes
@@ -141,6 +141,31 @@ def test_whoever_is_named_by_a_number_leaves_no_trace_however_it_is_spelt(
 
     assert only(book).reason == ERASED
     assert traces(dump(tables), "123456", "123-456", JOHN, "Canary") == []
+
+
+MUNICH = ["jane@münchen.de", "JANE@münchen.de", "jane@mu\u0308nchen.de", "jane@xn--mnchen-3ya.de"]
+
+
+@pytest.mark.parametrize("typed", MUNICH)
+@pytest.mark.parametrize("asked", MUNICH)
+def test_an_address_is_found_however_its_letters_are_written(typed: str, asked: str) -> None:
+    fact = state(0, customer=Customer(email=typed))
+    (name,) = erasures.names(erasure(10, **erasures.whom(email=asked)))
+
+    assert name in erasures.names_in(fact)
+    assert Sieve([name]).catches(facts.encode(fact))
+
+
+@pytest.mark.parametrize("typed", MUNICH)
+def test_what_the_door_made_of_an_address_is_erased_by_what_was_typed(
+    tables: Tables, book: Book, typed: str
+) -> None:
+    take_in(book, state(0, email=states.email(typed), first_name="Canary"))
+
+    take_in(book, erasure(10, **erasures.whom(email=typed)))
+
+    assert only(book).reason == ERASED
+    assert traces(dump(tables), "Canary") == []
 
 
 DIGITS = ("0123456789", "\uff10\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18\uff19")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.facts import Customer, StatePosted
-from proxy.identity import Profile, e164, identify
+from proxy.identity import Profile, address_hash, canonical, e164, identify
 from proxy.latest import Latest
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -299,6 +299,33 @@ def test_who_has_no_address_is_of_no_domain() -> None:
 
 
 # -- what is not told --------------------------------------------------------------------
+
+
+# -- one spelling ------------------------------------------------------------------------
+
+SPELLINGS = [
+    ["jane@shop-demo.io", " Jane@SHOP-demo.io "],
+    ["jane@münchen.de", "jane@MÜNCHEN.de", "jane@mu\u0308nchen.de", "Jane@xn--Mnchen-3ya.de"],
+    ["rené@shop-demo.io", "rene\u0301@shop-demo.io", "RENÉ@ｓｈｏｐ-demo.io"],
+]
+
+
+@pytest.mark.parametrize("spelt", SPELLINGS)
+def test_one_address_has_one_spelling_by_which_it_is_found(spelt: list[str]) -> None:
+    assert {canonical(each) for each in spelt} == {spelt[0]}
+    assert len({address_hash(each, b"a key") for each in spelt}) == 1
+    assert canonical(spelt[0]) == spelt[0]
+
+
+def test_what_is_no_address_has_a_spelling_too() -> None:
+    assert canonical(" Nobody") == "nobody"
+    assert canonical("RENÉ @x") == "rené @x"
+
+
+def test_whoever_types_their_address_in_another_spelling_stays_the_shop_s_customer() -> None:
+    customer = Customer(email="jane@xn--mnchen-3ya.de", external_id="17")
+
+    assert identify(said(email="jane@münchen.de", customer=customer)).external_id == "17"
 
 
 def test_no_repr_tells_who_it_is() -> None:
