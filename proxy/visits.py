@@ -22,6 +22,7 @@ from proxy.facts import (
     CancelAsked,
     CartDeleted,
     CartPushed,
+    ConsentState,
     Fact,
     HurryAsked,
     OrderPlaced,
@@ -59,10 +60,31 @@ def _take_state(
     checkouts: Sequence[Checkout], state: StatePosted, rules: Rules
 ) -> Sequence[Checkout]:
     place = _place(checkouts, state.acted_at, rules)
-    if place == len(checkouts):
-        return [*checkouts, _heard(_begun(checkouts, state, state.acted_at), state, rules)]
-    heard = _heard(checkouts[place], state, rules)
-    return [*checkouts[:place], heard, *checkouts[place + 1 :]]
+    earlier, later = checkouts[:place], checkouts[place + 1 :]
+    is_new = place == len(checkouts)
+    about = _begun(checkouts, state, state.acted_at) if is_new else checkouts[place]
+    if (refusal := _refusal(state)) is not None:
+        at = state.received_at
+        earlier = [_refused(checkout, refusal, rules, at) for checkout in earlier]
+    return [*earlier, _heard(about, state, rules), *later]
+
+
+def _refusal(state: StatePosted) -> Latest | None:
+    """Return the word by which *state* forbids to send, if it does: it holds for earlier visits."""
+    if state.consent is None:
+        return Latest(gpc=Latest.of(state).gpc) if state.gpc else None
+    is_denied = state.consent.state is ConsentState.DENIED
+    return Latest(consent=Latest.of(state).consent) if is_denied else None
+
+
+def _refused(checkout: Checkout, refusal: Latest, rules: Rules, at: datetime) -> Checkout:
+    """Return an open *checkout* of an earlier visit as the *refusal* of a later one leaves it."""
+    if checkout.status in (Status.DELIVERED, Status.CANCELLED):
+        return checkout
+    told = replace(checkout, latest=checkout.latest.joined(refusal))
+    after = judged(told, rules, at)
+    # Of why it waits or is kept back, a word on consent says nothing.
+    return after if after.status is Status.CANCELLED else told
 
 
 def _place(checkouts: Sequence[Checkout], acted_at: datetime, rules: Rules) -> int:

@@ -1,17 +1,18 @@
 """Whether a checkout may be sent, by the mode of where the shopper is and their word."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from proxy import checkouts, consents, outcomes
-from proxy.checkouts import Status
+from proxy.checkouts import Checkout, Status
 from proxy.consents import ConsentMode, Decided, Modes, Permission
 from proxy.facts import Consent, ConsentState
 from proxy.identity import Profile
 from proxy.latest import value
-from tests.folded import OFF, REQUIRED, RULES, SETTLE, one, to
+from tests.folded import OFF, REQUIRED, RULES, SETTLE, delivered, folded, one, statuses, to
 from tests.said import DENIED, GRANTED, JANE, JOHN, NOON, after, pushed, state
 
 BY_REGION = replace(
@@ -204,3 +205,73 @@ def test_an_earlier_consent_outlives_global_privacy_control() -> None:
     checkout = one(state(0, email=JANE, consent=GRANTED), state(1, gpc=True))
 
     assert checkout.status is Status.PENDING
+
+
+# -- a withdrawal, and what earlier visits left open -------------------------------------
+
+NEXT_DAY = 25 * 60
+OPEN: dict[str, Callable[[Checkout], Checkout]] = {
+    "pending": lambda checkout: checkout,
+    "waiting": lambda checkout: outcomes.waiting(checkout, "waiting for an address"),
+    "dead": lambda checkout: outcomes.refused(checkout, "Klaviyo answered 400"),
+    "quarantined": lambda checkout: outcomes.quarantined(checkout, "reserved"),
+}
+
+
+@pytest.mark.parametrize("said", ["denied", "GPC and denied"])
+@pytest.mark.parametrize("left", OPEN)
+def test_a_denial_reaches_what_earlier_visits_left_open(left: str, said: str) -> None:
+    granted = OPEN[left](one(state(0, email=JANE, consent=GRANTED), rules=REQUIRED))
+
+    known = folded(state(NEXT_DAY, **SAID[said]), onto=[granted], rules=REQUIRED)
+
+    assert statuses(known) == [Status.CANCELLED, Status.CANCELLED]
+    assert known[0].reason == "the shopper denied consent"
+    assert value(known[0].latest.email) is None
+
+
+def test_a_browser_that_begins_to_send_gpc_is_heard_for_earlier_visits_too() -> None:
+    known = folded(state(0, email=JANE), state(NEXT_DAY, gpc=True))
+
+    assert statuses(known) == [Status.CANCELLED, Status.CANCELLED]
+
+
+def test_a_denial_leaves_what_was_sent_as_it_is() -> None:
+    sent = delivered(one(state(0, email=JANE, consent=GRANTED), rules=REQUIRED))
+
+    known = folded(state(NEXT_DAY, consent=DENIED), onto=[sent], rules=REQUIRED)
+
+    assert known[0] is sent
+
+
+def test_whoever_grants_again_after_a_denial_grants_for_the_visit_that_goes_on() -> None:
+    known = folded(
+        state(0, email=JANE, consent=GRANTED),
+        state(NEXT_DAY, email=JANE, consent=DENIED),
+        state(NEXT_DAY + 1, email=JANE, consent=GRANTED),
+        rules=REQUIRED,
+    )
+
+    assert statuses(known) == [Status.CANCELLED, Status.PENDING]
+
+
+@pytest.mark.parametrize(
+    ("minute", "first"), [(-10, Status.PENDING), (60, Status.CANCELLED)], ids=["before", "after"]
+)
+def test_a_denial_that_comes_late_takes_no_later_word_back(minute: int, first: Status) -> None:
+    known = folded(
+        state(0, email=JANE, consent=GRANTED),
+        state(NEXT_DAY, email=JANE, consent=GRANTED),
+        state(minute, late=NEXT_DAY + 10, consent=DENIED),
+        rules=REQUIRED,
+    )
+
+    assert statuses(known) == [first, Status.PENDING]
+
+
+def test_where_nobody_is_asked_a_denial_changes_nothing() -> None:
+    kept_back = outcomes.quarantined(one(state(0, email=JANE), rules=OFF), "reserved")
+
+    known = folded(state(NEXT_DAY, consent=DENIED), onto=[kept_back], rules=OFF)
+
+    assert statuses(known) == [Status.QUARANTINED, Status.PENDING]

@@ -270,7 +270,8 @@ class Model(RuleBasedStateMachine):
                 visit.is_over = visit.is_called_off = True
             self.hear(OrderPlaced(order_id="o-1", **self.said(cart_id)), worker)
         elif visit is not None:
-            visit.is_called_off = True
+            for visit in self.visits_to(cart_id):
+                visit.is_called_off = True
             self.hear(StatePosted(consent=DENIED, acted_at=at, **self.said(cart_id)), worker)
 
     @rule(worker=WORKERS)
