@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
+from time import process_time
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from proxy.store import Store
 from proxy.store.book import Book, Change
 from proxy.store.received import Received
 from tests.books import written
+from tests.conftest import Figure
 from tests.said import CART, JANE, JOHN, after, order, pushed, received, state
 from tests.tables import Tables
 from tests.test_model import empty_book
@@ -487,3 +489,51 @@ def test_a_book_that_does_not_remember_who_was_erased_is_found_out() -> None:
 
     with pytest.raises(AssertionError):
         judge(said, written, known)
+
+
+# -- one address in many carts -----------------------------------------------------------
+
+
+def shared(book: Book, carts: int) -> None:
+    """Have the same address typed in so many carts of the shop."""
+    typed = (state(0, f"c-{n}", email=JANE) for n in range(carts))
+    items = [received(fact, seq, inbox="many") for seq, fact in enumerate(typed, 1)]
+    for start in range(0, carts, 5_000):
+        book.take_in(items[start : start + 5_000], RULES, KEYS)
+
+
+def seconds_to_erase(folder: Path, carts: int) -> float:
+    """Return how long it takes, of the processor's time, to forget who was named in *carts*."""
+    (folder / "checkouts.db").write_bytes(empty_book())
+    with closing(written(Store(f"sqlite:///{folder}"))) as book:
+        shared(book, carts)
+        began = process_time()
+        take_in(book, erasure(10, email=JANE))
+        took = process_time() - began
+        assert only(book, f"c-{carts - 1}").reason == ERASED
+    return took
+
+
+def test_an_address_that_many_carts_share_is_erased_in_time(tmp_path: Path, figure: Figure) -> None:
+    took = {}
+    for carts in (1_000, 8_000):
+        folder = tmp_path / str(carts)
+        folder.mkdir()
+        took[carts] = seconds_to_erase(folder, carts)
+
+    ratio = took[8_000] / took[1_000]
+    figure("to erase 8,000 carts, beside 1,000", f"{ratio:.1f}", "12")
+    assert ratio < 12
+
+
+@pytest.mark.slow
+def test_an_address_may_stand_in_more_carts_than_a_query_has_room_for(
+    book: Book, tables: Tables
+) -> None:
+    carts = 33_000 if tables.are_sqlite else 66_000
+    shared(book, carts)
+
+    take_in(book, erasure(10, email=JANE))
+
+    assert book.counts("shop")[Status.CANCELLED] == carts
+    assert traces(dump(tables), JANE) == []

@@ -248,13 +248,15 @@ def _nobodys(kept: KeptCart) -> KeptCart:
 
 def _erase_bodies(connection: Connection, keys: Collection[CartKey]) -> None:
     """Erase what was received for carts, whatever stands still open in them."""
-    for shop, cart_id in keys:
-        connection.execute(rows.ERASE_BODIES, {"of_shop": shop, "of_cart": cart_id})
+    if keys:
+        about = [{"of_shop": shop, "of_cart": cart_id} for shop, cart_id in keys]
+        connection.execute(rows.ERASE_BODIES, about)
 
 
 def _erase_received(connection: Connection, items: Iterable[Received]) -> None:
     """Erase facts where they lie until their day is over, which is so in PostgreSQL alone."""
     if connection.dialect.name == "postgresql":
-        for item in items:
-            about = {"shop": item.shop, "inbox": item.inbox, "seq": item.seq}
+        # An erasure is noted in each cart that it reaches, and lies there once.
+        for shop, inbox, seq in sorted({(item.shop, item.inbox, item.seq) for item in items}):
+            about = {"shop": shop, "inbox": inbox, "seq": seq}
             connection.execute(rows.ERASE_RECEIVED, about)

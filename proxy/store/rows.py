@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any
 
@@ -125,7 +125,8 @@ def _erase_addresses_of_carts(
 ) -> None:
     """Erase the addresses in these carts, but those that came later: they are the next visit's."""
     nobodys: dict[CartKey, KeptCart | None] = {}
-    for key, kept in _carts(connection, _naming(set(closed))).items():
+    naming = (_carts(connection, _naming(some)) for some in _parts(set(closed)))
+    for key, kept in chain.from_iterable(each.items() for each in naming):
         until = max((each.settled_at for each in closed.get(key, ())), default=_NEVER)
         if kept.received_at <= until:
             cart = msgspec.structs.replace(kept.cart, email=None)
