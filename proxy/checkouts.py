@@ -48,7 +48,8 @@ class Checkout(Struct, frozen=True, kw_only=True):
     """One checkout of one cart: what was said, what was decided, what was tried.
 
     ``epoch`` is the second it began and never changes; with the cart id it makes ``unique_id``,
-    under which Klaviyo counts the event once. ``acted_at`` is the shopper's last act;
+    under which Klaviyo counts the event once. ``acted_at`` is the shopper's last act, as the page
+    says, and ``heard_at`` when we last heard of one;
     ``settled_at`` the first moment the event may go; ``due_at`` the moment the sender takes it up,
     or ``None`` while it waits for somebody. ``addressee`` is the profile that an unanswered attempt
     may already have reached: a later correction cannot change it, nor can a later attempt that
@@ -90,6 +91,7 @@ class Checkout(Struct, frozen=True, kw_only=True):
     released: bool = False
     client: str | None = None
     consent: Decided | None = None
+    heard_at: datetime | None = None
 
     @property
     def is_bound(self) -> bool:

@@ -40,7 +40,8 @@ def found_at(checkouts: Sequence[Checkout], received_at: datetime) -> Sequence[C
 
 
 def _last_heard(checkout: Checkout) -> datetime:
-    return max(checkout.acted_at, checkout.ordered_at or checkout.acted_at)
+    times = (checkout.acted_at, checkout.heard_at, checkout.ordered_at)
+    return max(at for at in times if at is not None)
 
 
 def brought_back(checkout: Checkout, now: datetime) -> Checkout:
@@ -52,6 +53,7 @@ def brought_back(checkout: Checkout, now: datetime) -> Checkout:
         checkout,
         acted_at=min(checkout.acted_at, now),
         settled_at=min(checkout.settled_at, now),
+        heard_at=_earlier(checkout.heard_at, now),
         due_at=_earlier(checkout.due_at, now),
         ordered_at=_earlier(checkout.ordered_at, now),
         erased_at=_earlier(checkout.erased_at, now),

@@ -59,7 +59,7 @@ def fold(checkouts: Sequence[Checkout], fact: Fact, rules: Rules) -> Sequence[Ch
 def _take_state(
     checkouts: Sequence[Checkout], state: StatePosted, rules: Rules
 ) -> Sequence[Checkout]:
-    place = _place(checkouts, state.acted_at, rules)
+    place = _place(checkouts, state, rules)
     earlier, later = checkouts[:place], checkouts[place + 1 :]
     is_new = place == len(checkouts)
     about = _begun(checkouts, state, state.acted_at) if is_new else checkouts[place]
@@ -87,22 +87,26 @@ def _refused(checkout: Checkout, refusal: Latest, rules: Rules, at: datetime) ->
     return after if after.status is Status.CANCELLED else told
 
 
-def _place(checkouts: Sequence[Checkout], acted_at: datetime, rules: Rules) -> int:
-    """Return the index of the checkout that *acted_at* falls into: one past the last for a new one.
+def _place(checkouts: Sequence[Checkout], state: StatePosted, rules: Rules) -> int:
+    """Return the index of the checkout that *state* falls into: one past the last for a new one.
 
     What happened before an order belongs to the checkout that was ordered, however late we hear,
     and so it is with an erasure.
     """
     for index, checkout in enumerate(checkouts):
-        if any(end is not None and acted_at <= end for end in _ends(checkout)):
+        if any(end is not None and state.acted_at <= end for end in _ends(checkout)):
             return index
     newest = len(checkouts) - 1
-    return newest + 1 if newest < 0 or _is_over(checkouts[newest], acted_at, rules) else newest
+    return newest + 1 if newest < 0 or _is_over(checkouts[newest], state, rules) else newest
 
 
-def _is_over(checkout: Checkout, acted_at: datetime, rules: Rules) -> bool:
-    has_ended = any(end is not None for end in _ends(checkout))
-    return has_ended or acted_at - checkout.acted_at > rules.epoch
+def _is_over(checkout: Checkout, state: StatePosted, rules: Rules) -> bool:
+    if any(end is not None for end in _ends(checkout)):
+        return True
+    # How old a state is says the page; by that alone each could be a visit of its own.
+    heard_at = checkout.heard_at or checkout.acted_at
+    was_long_ago = state.received_at - heard_at > rules.epoch
+    return was_long_ago and state.acted_at - checkout.acted_at > rules.epoch
 
 
 def _ends(checkout: Checkout) -> tuple[datetime | None, ...]:
@@ -140,6 +144,7 @@ def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
         client=client,
         addresses=tuple(sorted(typed | set(checkout.addresses))[: MAX_ADDRESSES + 1]),
         acted_at=max(checkout.acted_at, state.acted_at),
+        heard_at=max(checkout.heard_at or state.received_at, state.received_at),
         settled_at=max(checkout.settled_at, state.received_at + rules.settle),
     )
     return judged(relieved(heard), rules, state.received_at)

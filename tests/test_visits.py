@@ -445,6 +445,25 @@ def test_what_was_called_off_stays_so_whatever_is_said(
         assert one(fact, onto=[called_off]).status is Status.CANCELLED
 
 
+# -- how old a page says that a state is -------------------------------------------------
+
+
+def test_however_old_pages_say_that_states_are_what_comes_together_is_one_checkout() -> None:
+    rules = replace(RULES, epoch=HOUR)
+    ages = range(24, -1, -2)
+    states = (state(n - 60 * age, late=60 * age, email=JANE) for n, age in enumerate(ages))
+
+    checkout = one(*states, rules=rules)
+
+    assert checkout.acted_at == after(len(ages) - 1)
+
+
+def test_a_state_that_was_kept_for_a_day_begins_no_visit_beside_the_one_of_now() -> None:
+    checkout = one(state(0, late=24 * 60, email=JANE), state(24 * 60 + 1, email=JANE))
+
+    assert checkout.epoch == NOON
+
+
 # -- by what a checkout is found ---------------------------------------------------------
 
 

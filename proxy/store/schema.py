@@ -222,6 +222,7 @@ checkouts = Table(
     Column("released", Boolean, nullable=False, server_default=false()),
     Column("client", String(32)),
     Column("consent", SealedJson(Decided)),
+    Column("heard_at", Instant),
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
     Index("checkouts_due", "shop", "status", "due_at", "acted_at"),
     Index("checkouts_acted", "shop", "acted_at"),
