@@ -74,6 +74,13 @@ def identify(latest: Latest, *, cart_email: str | None = None) -> Profile:
     return _profile(latest, customer, email=typed or vouched)
 
 
+def is_vouched(latest: Latest) -> bool:
+    """Tell whether the token vouches for the address that *latest* is about."""
+    vouched = _address((value(latest.customer) or Customer()).email)
+    typed = value(latest.email)
+    return vouched is not None and (typed is None or _same(typed, vouched))
+
+
 def address_key(secret: str) -> bytes:
     """Return the key that *secret* gives for hashing addresses; an empty one gives none."""
     return hmac.digest(secret.encode(), b"checkout-proxy.address", "sha256") if secret else b""

@@ -18,7 +18,7 @@ from proxy import outcomes
 from proxy.checkouts import Rules, Status
 from proxy.consents import ConsentMode, Modes
 from proxy.crowds import Crowd, parsed
-from proxy.facts import Fact
+from proxy.facts import Customer, Fact
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from proxy.store.book import Book, Change
@@ -121,6 +121,17 @@ def test_of_one_address_a_day_is_looked_at(book: Book) -> None:
 
     reason = "more than 2 checkouts of one address within a day"
     assert crowded(book, minute=900) == {f"c-{n}": reason for n in range(3)}
+
+
+@pytest.mark.parametrize("typed", [None, "JANE@x.io"])
+def test_whom_the_shop_vouches_for_no_stranger_keeps_back(book: Book, typed: str | None) -> None:
+    strangers = [state(0, f"c-{n}", email="jane@x.io") for n in range(4)]
+    janes = state(0, "c-jane", email=typed, customer=Customer(email="jane@x.io"))
+    johns = state(0, "c-john", email="jane@x.io", customer=Customer(email="john@x.io"))
+
+    take_in(book, *strangers, janes, johns)
+
+    assert set(crowded(book)) == {"c-0", "c-1", "c-2", "c-3", "c-john"}
 
 
 def test_what_was_released_is_not_counted_against_anybody_again(book: Book) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from proxy.checkouts import Checkout
 from proxy.crowds import Limit
+from proxy.identity import is_vouched
 from proxy.store import schema
 
 _TABLE = schema.checkouts
@@ -19,6 +20,8 @@ def crowded(
     They are counted by when they settled, which nobody can say for us: a page says when the shopper
     acted.
     """
+    if limit.spares_vouched:
+        due = [checkout for checkout in due if not is_vouched(checkout.latest)]
     suspects = _suspects(connection, shop, due, limit)
     for checkout in due:
         if getattr(checkout, limit.column) in suspects and _is_crowded(connection, checkout, limit):
