@@ -166,7 +166,8 @@ export function createCheckout(first, signal, renew) {
         ...(isGranted && `${parked.token}`.slice(0, -51) === token.slice(0, -51) && parked),
         ...members,
         id: "" + Math.random(), // It tells two states of one cart apart, no more.
-        at: acted,
+        // A switch of Klaviyo's is no word of the page's, and newer than the last of them.
+        at: isGranted ? acted : Date.now(),
         tries: 0,
       };
       send();
@@ -178,7 +179,7 @@ export function createCheckout(first, signal, renew) {
     clearTimeout(retry);
     if (!(tries < 5 && age_ms < 864e5)) at && keep({});
     else if ([parked.consent, "granted"].includes(verdict())) {
-      keep({ ...parked, tries: 1 + tries });
+      keep({ ...parked, tries: tries + 1 });
       retry = quietly(setTimeout)(send, 4 ** (6 + tries)); // After 4, 16, 64 and 256 s.
       say("sent: " + id);
       // A string goes as text/plain, which needs no preflight; keepalive outlives the page.

@@ -570,6 +570,21 @@ def test_klaviyos_own_switch_holds_everything(shop: Shop, context: BrowserContex
     shop.assert_silent()
 
 
+def test_klaviyos_own_switch_is_a_later_word_than_the_consent_before_it(
+    shop: Shop, page: Page, context: BrowserContext
+) -> None:
+    shop.open(email="jane@shop-demo.io", consent="granted")
+    assert shop.has_posts(1)
+    shop.later(minutes=1)
+
+    context.add_cookies([{"name": "__kla_off", "value": "true", "url": shop.url}])
+    page.evaluate("dispatchEvent(new Event('pagehide'))")
+
+    given, denied = shop.states(2)
+    assert denied.consent == Consent(state=ConsentState.DENIED)
+    assert denied.acted_at > given.acted_at
+
+
 # -- Klaviyo's own names for a shopper ---------------------------------------------------
 
 
