@@ -2,7 +2,7 @@
 
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -14,7 +14,10 @@ _PLACES = 2**16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How many states may be posted in a minute, of one token, cart, address or client; 0: any."""
+    """How many states may be posted in a minute, of one token, cart, address or client; 0: any.
+
+    That of an address is each client's own: else a stranger who names it could use it up.
+    """
 
     token: int = 120
     cart: int = 120
@@ -30,14 +33,19 @@ class Budgets:
 
     def __init__(self, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tables = [(name, _Table(most)) for name, most in asdict(budget).items() if most]
+        most_of = asdict(budget)
+        self._tables = [(name, _Table(most_of[name])) for name in _ORDER if most_of[name]]
 
-    def spend(self, **of: str) -> None:
-        """Count one state of each of these, where there is one; or raise :exc:`TooMany`."""
+    def spend(self, shop: str, **of: Hashable) -> None:
+        """Count one state of each of these in *shop*, if there is one; or raise :exc:`TooMany`."""
         now = self._clock()
         for name, table in self._tables:
-            if (one := of[name]) and (wait := table.take(one, now)) > 0:
+            if (one := of[name]) and (wait := table.take((shop, one), now)) > 0:
                 raise TooMany(name, retry_after=timedelta(seconds=wait))
+
+
+# Who is refused as a client has used up nothing that others have a part in.
+_ORDER = ("client", "token", "cart", "address")
 
 
 class _Table:
@@ -53,7 +61,7 @@ class _Table:
         # Before the first moment of any clock.
         self._back_at = array("d", [-_SECONDS]) * _PLACES
 
-    def take(self, one: str, now: float) -> float:
+    def take(self, one: Hashable, now: float) -> float:
         """Take one of what is left; return how many seconds it is until there is any."""
         # Python's hashes have a secret of this process in them: nobody learns whose place is whose.
         number, table = hash(one), self._back_at

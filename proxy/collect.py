@@ -52,7 +52,11 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
     client = surface.clients.client(head.peer, head.real_ip)
     state = states.fact(shop, posted, session, now, head, client=client)
     surface.budgets.spend(
-        token=posted.token, cart=state.cart_id, address=state.email or "", client=client
+        shop.name,
+        client=client,
+        token=posted.token,
+        cart=state.cart_id,
+        address=(state.email.casefold(), client) if state.email else None,
     )
     shop.append(state)
     shop.took(perf_counter() - began)

@@ -1,16 +1,19 @@
 """Budgets: who posts more than a shopper does is told to come back later."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from proxy.budgets import Budget, Budgets, parsed
 from proxy.errors import TooMany
-from tests.web import Answer, Web, token
+from proxy.tokens import Session, Tokens
+from tests.web import Answer, Web, served, token
 
-NOBODY = {"token": "", "cart": "", "address": "", "client": ""}
+NOBODY: dict[str, Hashable] = dict.fromkeys(("token", "cart", "address", "client"))
 
 
 @dataclass
@@ -31,7 +34,7 @@ def spent(budgets: Budgets, tries: int, **of: str) -> int:
     many = 0
     for _ in range(tries):
         try:
-            budgets.spend(**NOBODY | of)
+            budgets.spend("shop", **NOBODY | of)
         except TooMany:
             continue
         many += 1
@@ -61,7 +64,7 @@ def test_who_is_refused_is_told_when_to_come_back(clock: Clock) -> None:
     spent(budgets, 6, client="c")
 
     with pytest.raises(TooMany) as refused:
-        budgets.spend(**NOBODY | {"client": "c"})
+        budgets.spend("shop", **NOBODY | {"client": "c"})
 
     assert refused.value.retry_after.total_seconds() == pytest.approx(10)
     clock.now += 10
@@ -115,6 +118,7 @@ def posted(web: Web, *, cart: str = "c-1", email: str | None = None, client: str
     [
         ("cart", {"cart": "c-1"}),
         ("address", {"email": "jane@shop-demo.io"}),
+        ("address", {"email": "jane@shop-demo.io", "client": "203.0.113.7"}),
         ("client", {"client": "203.0.113.7"}),
     ],
 )
@@ -138,3 +142,69 @@ def test_a_token_has_a_budget_whatever_is_posted_under_it(serve: Callable[..., W
     body = json.dumps({"token": token()})
 
     assert [web.post_state(body).status for _ in range(3)] == [202, 202, 429]
+
+
+def test_nobody_uses_up_the_address_of_another(serve: Callable[..., Web]) -> None:
+    web = serve(BUDGETS="token=0 cart=0 address=2 client=0")
+    jane = "jane@shop-demo.io"
+    attacks = [posted(web, cart="theirs", email=jane, client="203.0.113.66") for _ in range(5)]
+
+    hers = posted(web, cart="hers", email=jane, client="198.51.100.1")
+
+    assert [answer.status for answer in attacks] == [202, 202, 429, 429, 429]
+    assert hers.status == 202
+
+
+def test_who_posts_too_much_uses_up_nothing_but_their_own(serve: Callable[..., Web]) -> None:
+    web = serve(BUDGETS="token=0 cart=3 address=0 client=2")
+    attacks = [posted(web, client="203.0.113.66") for _ in range(5)]
+
+    hers = posted(web, client="198.51.100.1")
+
+    assert [answer.status for answer in attacks] == [202, 202, 429, 429, 429]
+    assert hers.status == 202
+
+
+def test_an_address_in_other_capitals_is_the_same(serve: Callable[..., Web]) -> None:
+    web = serve(BUDGETS="token=0 cart=0 address=2 client=0")
+    typed = ("jane@shop-demo.io", "Jane@shop-demo.io", "JANE@shop-demo.io")
+
+    answers = [posted(web, cart=email, email=email) for email in typed]
+
+    assert [answer.status for answer in answers] == [202, 202, 429]
+
+
+NAMES = ("tea", "coffee")
+
+
+def test_one_shop_uses_up_nothing_of_another(tmp_path: Path) -> None:
+    (tmp_path / "shops.toml").write_text("".join(table(name, tmp_path) for name in NAMES))
+    most = "token=0 cart=2 address=2 client=2"
+
+    with served(tmp_path / "store", CONFIG=f"{tmp_path}/shops.toml", BUDGETS=most) as web:
+        answers = {name: [posted_to(web, name).status for _ in range(3)] for name in NAMES}
+
+    assert answers == {name: [202, 202, 429] for name in NAMES}
+
+
+def table(shop: str, folder: Path) -> str:
+    """Return the table of *shop*, whose keys are written into *folder*."""
+    (folder / shop).write_text(key_of(shop))
+    return f"""
+[shops.{shop}]
+origins = ["https://{shop}.example"]
+shop_key_file = "{folder}/{shop}"
+token_keys_file = "{folder}/{shop}"
+"""
+
+
+def key_of(shop: str) -> str:
+    return f"a-key-of-the-shop-{shop}"
+
+
+def posted_to(web: Web, shop: str) -> Answer:
+    """Post one state for *shop*, which is but for that the same for each."""
+    tokens = Tokens([key_of(shop)], shop=shop, max_age=timedelta(hours=1))
+    signed = tokens.sign(Session(shop=shop, cart_id="c-1"))
+    body = json.dumps({"token": signed, "email": "jane@shop-demo.io"})
+    return web.post_state(body, X_Real_IP="203.0.113.7")

@@ -179,8 +179,8 @@ class Settings:
     )
     budgets: Budget = _setting(
         budgets.parsed,
-        "how many states may be posted in a minute under one token, for one cart, with one address "
-        "and by one client, in each web worker; 0: any number",
+        "how many states may be posted in a minute under one token, for one cart, by one client, "
+        "and by one with one address, in each web worker; 0: any number",
         "token=120 cart=120 address=60 client=600",
         shared=True,
     )
