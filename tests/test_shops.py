@@ -205,9 +205,10 @@ def packed(claim: bytes) -> str:
         "eyJzaG9wIjo3fQ",
         ".AAAA",
         "." + packed(b'{"shop":"tea","cart_id":"' + b"a" * 4_000_000),
+        base64.urlsafe_b64encode(b'{"a":' + b"[" * 3_000).decode(),
         packed(b"{}"),
     ],
-    ids=["nothing", "no base64", "a list", "a number", "no zip", "a bomb", "not marked"],
+    ids=["nothing", "no base64", "a list", "a number", "no zip", "a bomb", "deep", "not marked"],
 )
 def test_what_only_looks_like_a_token_is_forged(both: Market, payload: str) -> None:
     answer = Page(both.proxy.url, f"{payload}.aaaa.bbbb").post(email=JANE)
