@@ -34,12 +34,16 @@ RECORDS = {
 
 @dataclass
 class NameServer:
-    """A name server on loopback that knows of *RECORDS*; it may fall silent, or fail."""
+    """A name server on loopback that knows of *RECORDS*; it may fall silent, or fail.
+
+    Where it *is_lame*, that is about the domains below ``lame.io`` alone.
+    """
 
     socket: socket.socket
     questions: list[str] = field(default_factory=list)
     is_silent: bool = False
     rcode: dns.rcode.Rcode | None = None
+    is_lame: bool = False
 
     @property
     def place(self) -> str:
@@ -56,7 +60,7 @@ class NameServer:
             if not question.question or not wire:
                 return
             self.questions.append(question.question[0].to_text())
-            if not self.is_silent:
+            if not (self.is_silent and self._fails(question)):
                 self.socket.sendto(self._answer(question).to_wire(), peer)
 
     def _answer(self, question: dns.message.Message) -> dns.message.Message:
@@ -64,13 +68,16 @@ class NameServer:
         answer.flags |= dns.flags.RA
         about = question.question[0]
         name, kind = about.name.to_text(), about.to_text().split()[-1]
-        if self.rcode is not None:
+        if self.rcode is not None and self._fails(question):
             answer.set_rcode(self.rcode)
         elif (name, kind) in RECORDS:
             answer.answer.append(dns.rrset.from_text(name, 300, "IN", kind, RECORDS[name, kind]))
         elif name not in {known for known, _ in RECORDS}:
             answer.set_rcode(dns.rcode.NXDOMAIN)
         return answer
+
+    def _fails(self, question: dns.message.Message) -> bool:
+        return not self.is_lame or question.question[0].name.to_text().endswith(".lame.io.")
 
 
 @contextmanager
@@ -155,6 +162,21 @@ def test_a_name_server_that_does_not_say_is_left_alone_for_a_minute(
     name_server.is_silent, name_server.rcode = False, None
     clock.now += 61
     assert not known.is_deliverable("nowhere.io")
+
+
+@pytest.mark.parametrize("rcode", [None, dns.rcode.SERVFAIL])
+def test_domains_that_nobody_knows_about_switch_nothing_off(
+    name_server: NameServer, rcode: dns.rcode.Rcode | None
+) -> None:
+    known = Domains(resolver(name_server), Clock())
+    name_server.is_lame, name_server.is_silent, name_server.rcode = True, rcode is None, rcode
+
+    assert [known.is_deliverable(f"{n}.lame.io") for n in range(3)] == [True] * 3
+    assert not known.is_deliverable("nowhere.io")
+
+    tried = len(name_server.questions)
+    assert known.is_deliverable("0.lame.io")
+    assert len(name_server.questions) == tried
 
 
 def test_nobody_is_asked_where_that_is_switched_off(tmp_path: Path) -> None:
