@@ -167,7 +167,26 @@ _SPECIAL_TOP_LEVELS = {name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NA
 
 
 def _consent(said: ConsentState | Consent | None) -> Consent | None:
-    return Consent(state=said) if isinstance(said, ConsentState) else said
+    """Return what was said; a record that cannot be kept as it is must not cost the word."""
+    if not isinstance(said, Consent):
+        return None if said is None else Consent(state=said)
+    return Consent(
+        state=said.state,
+        source=_record(said.source, _LONGEST_SOURCE),
+        evidence=_record(said.evidence, _LONGEST_EVIDENCE),
+    )
+
+
+def _record(text: str | None, most: int) -> str | None:
+    if text is None or (len(text) <= most and text.isprintable()):
+        return text
+    return _CONTROL.sub(" ", text[:most])
+
+
+# A TC string of all vendors is shorter.
+_LONGEST_SOURCE, _LONGEST_EVIDENCE = 256, 4_000
+# It is shown on terminals.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def checkout_url(url: str | None, origins: tuple[str, ...]) -> str | None:

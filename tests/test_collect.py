@@ -570,6 +570,20 @@ def test_consent_may_come_with_the_record_of_the_tool_that_asked(web: Web) -> No
     assert state.consent == Consent(state=ConsentState.DENIED, source="cookiebot", evidence="stamp")
 
 
+def test_a_record_that_is_too_long_is_cut_and_the_word_is_kept(web: Web) -> None:
+    state = kept(web, consent={"state": "denied", "source": "s" * 257, "evidence": "e" * 4_001})
+
+    assert state.consent == Consent(
+        state=ConsentState.DENIED, source="s" * 256, evidence="e" * 4_000
+    )
+
+
+def test_what_a_record_says_is_no_command_to_a_terminal(web: Web) -> None:
+    state = kept(web, consent={"state": "granted", "source": "\x1b[2J", "evidence": "a\n\x00é\x9b"})
+
+    assert state.consent == Consent(state=ConsentState.GRANTED, source=" [2J", evidence="a  é ")
+
+
 @pytest.mark.parametrize(("header", "gpc"), [("1", True), ("0", False), (None, False)])
 def test_global_privacy_control_is_kept_as_the_browser_sends_it(
     web: Web, header: str | None, gpc: bool
