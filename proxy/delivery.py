@@ -253,7 +253,9 @@ class Sender:
                 self._hear_enriched(result)
         # What cannot be written now stays to be written in the next round.
         if self._unwritten:
-            self._book.change(self._account.shop, self._unwritten, self._now(), self._took)
+            self._book.change_what_goes(
+                self._account.shop, self._unwritten, self._now(), self._took
+            )
             self._took = []
             self._put_back(change.checkout for change in self._unwritten)
             self._unwritten = []

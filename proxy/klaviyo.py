@@ -184,7 +184,7 @@ def _judged(response: requests.Response, body: bytes) -> Answer:
     errors = _errors(response, body)
     told: dict[str, Any] = {
         "status": status,
-        "request_id": errors[0].id if errors else None,
+        "request_id": _request_id(errors),
         "reason": f"Klaviyo answered {status}{_words(errors)}",
         "budget": _budget(response),
         "retires_on": revisions.told(response.headers.get("X-Klaviyo-Api-Retirement-Date")),
@@ -296,13 +296,27 @@ def _errors(response: requests.Response, body: bytes) -> list[_Error]:
         return []
     try:
         return _DECODER.decode(body).errors
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
+
+
+def _request_id(errors: list[_Error]) -> str | None:
+    said = errors[0].id if errors else None
+    return said and _plain(said[:_LONGEST_ID])
 
 
 def _words(errors: list[_Error]) -> str:
     told = "; ".join(_redacted(f"{error.detail} ({error.pointer})") for error in errors)
-    return f": {told}"[:500] if told else ""
+    return _plain(f": {told}"[:500]) if told else ""
+
+
+def _plain(words: str) -> str:
+    """Return *words* without what no database keeps, and what a terminal takes for a command."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", words)
+
+
+# That of Klaviyo's is a UUID.
+_LONGEST_ID = 128
 
 
 def _redacted(words: str) -> str:

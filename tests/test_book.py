@@ -383,6 +383,36 @@ def test_changes_are_written_together_or_not_at_all(tables: Tables, book: Book) 
     assert None not in bodies(tables)
 
 
+def test_what_a_database_refuses_is_given_up_and_the_rest_is_written_down(
+    database: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    carts = ("c-1", "odd-attempt", "c-2", "odd-reason", "c-3")
+    with database.account("shop", Event()) as book:
+        assert book is not None
+        take_in(book, *(state(0, cart_id, email=JANE) for cart_id in carts))
+        attempt = Attempt(at=after(1), status=202, request_id="x" * 129, reason="Klaviyo said yes")
+        odd = {
+            "odd-attempt": Change(
+                checkout=only(book, "odd-attempt"), apply=delivered, attempts=(attempt,)
+            ),
+            "odd-reason": Change(
+                checkout=only(book, "odd-reason"), apply=partial(outcomes.refused, reason="\0")
+            ),
+        }
+        changes = [Change(checkout=only(book, name), apply=delivered) for name in carts]
+
+        book.change_what_goes(
+            "shop", [odd.get(each.checkout.cart_id, each) for each in changes], after(1)
+        )
+
+        assert {name: only(book, name).status for name in carts} == {
+            **dict.fromkeys(carts, Status.DELIVERED),
+            "odd-reason": Status.DEAD,
+        }
+        assert only(book, "odd-reason").reason.startswith("what became of it cannot be written")
+    assert JANE not in caplog.text
+
+
 def test_two_changes_of_one_checkout_follow_each_other(book: Book) -> None:
     take_in(book, state(0, email=JANE))
     seen = only(book)

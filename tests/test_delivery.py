@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -25,7 +26,6 @@ from proxy.store import Inbox, Store
 from proxy.store.book import Book
 from tests import backlog
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
-from tests.books import written
 from tests.said import after, order, pushed, replay, state
 from tests.watching import watch
 
@@ -104,14 +104,16 @@ def scene(
     source: CartSource | None = None,
     *,
     audited: bool = False,
+    store: Store | None = None,
     **watched: Any,
 ) -> Scene:
     """Return a scene that lasts as long as *stack*; the carts are *source*'s, or pushed."""
-    store = Store(f"sqlite:///{folder}")
+    store = store or Store(f"sqlite:///{folder}")
     store.migrate()
     clock = Clock()
     klaviyo = stack.enter_context(judged_klaviyo())
-    book = stack.enter_context(closing(written(store)))
+    book = stack.enter_context(store.account("shop", Event()))
+    assert book is not None
     inboxes = stack.enter_context(closing(store.inboxes("shop")))
     inbox = stack.enter_context(closing(store.inbox()))
     client = stack.enter_context(
@@ -254,6 +256,33 @@ def test_an_order_that_comes_before_its_bulk_cancels(stage: Scene) -> None:
 
     assert len(stage.klaviyo.events) == MANY - 1
     assert stage.count(Status.CANCELLED) == 1
+
+
+# -- words that no book takes ------------------------------------------------------------
+
+
+@pytest.fixture
+def on_each(tmp_path: Path, store: Store) -> Iterator[Scene]:
+    """Return a scene on each engine."""
+    with ExitStack() as stack:
+        yield scene(tmp_path, stack, store=store)
+
+
+@pytest.mark.parametrize(("status", "becomes"), [(400, Status.DEAD), (500, Status.PENDING)])
+def test_an_odd_error_of_klaviyos_holds_up_nobody(
+    on_each: Scene, status: int, becomes: Status
+) -> None:
+    on_each.hear_of("odd")
+    on_each.klaviyo.misbehave(Strange("odd-error", status=status))
+    on_each.work_until(lambda: on_each.book.attempts("shop", "odd"))
+
+    on_each.clock.minute = 1
+    on_each.hear_of("c-1", minute=1)
+    on_each.work_until(lambda: on_each.klaviyo.events)
+
+    (odd,) = on_each.book.checkouts("shop", "odd")
+    assert odd.status in (becomes, Status.DELIVERED)
+    assert "No  [2J" in on_each.book.attempts("shop", "odd")[0].reason
 
 
 # -- an outage ---------------------------------------------------------------------------

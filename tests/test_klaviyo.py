@@ -138,6 +138,17 @@ def test_klaviyos_words_are_told_without_the_person() -> None:
     assert said.reason == "Klaviyo answered 400: '[address]' or [number] is wrong. (/data)"
 
 
+def test_klaviyos_words_are_told_within_reason_and_without_what_no_text_has() -> None:
+    said = judged(answer(400, refusal("/\0", "No\0\x1b[2J.", "\0" + "x" * 300)))
+
+    assert said.reason == "Klaviyo answered 400: No  [2J. (/ )"
+    assert said.request_id == " " + "x" * 127
+
+
+def test_a_refusal_that_is_nested_too_deep_says_nothing() -> None:
+    assert judged(answer(400, '{"errors":' + "[" * 3_000)).verdict is Verdict.LATER
+
+
 @pytest.mark.parametrize("error", [{}, {"id": None, "detail": None, "source": None}])
 def test_a_refusal_without_a_word_is_one(error: dict[str, None]) -> None:
     said = judged(answer(403, json.dumps({"errors": [error]})))

@@ -94,11 +94,11 @@ class Trickle(_Fault, frozen=True, tag="trickle"):
 class Strange(_Fault, frozen=True, tag="strange"):
     """An answer such as Klaviyo never gives, under *status*.
 
-    It is a page in HTML, JSON that breaks off, 100 MB, as many packed into 100 KB, or an address
-    to ask instead.
+    It is a page in HTML, JSON that breaks off, 100 MB, as many packed into 100 KB, an address to
+    ask instead, or an error with odd characters in it and a name that is far too long.
     """
 
-    what: Literal["html", "half-json", "flood", "bomb", "redirect"]
+    what: Literal["html", "half-json", "flood", "bomb", "redirect", "odd-error"]
     status: Annotated[int, Meta(ge=200, le=599)] = 500
     location: str = "http://169.254.169.254/latest/meta-data"
     counted: bool = False
@@ -203,6 +203,10 @@ def _strange(fault: Strange, call: Call) -> Response:
             return Response(bomb, fault.status, headers, content_type=MEDIA_TYPE)
         case "half-json":
             return Response(b'{"errors":[{"id', fault.status, content_type=MEDIA_TYPE)
+        case "odd-error":
+            odd = {"id": "\0" + 300 * "x", "detail": "No\0\x1b[2J", "source": {"pointer": "/\0"}}
+            body = msgspec.json.encode({"errors": [odd]})
+            return Response(body, fault.status, content_type=MEDIA_TYPE)
     return _page("Something went wrong", fault.status)
 
 

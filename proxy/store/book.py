@@ -1,9 +1,10 @@
 """Book: what the sender has taken in and decided, written by it alone, read by anybody."""
 
+import logging
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import chain, starmap
@@ -11,12 +12,13 @@ from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 
 from proxy import decisions, tallies
 from proxy.alarms import News, State
 from proxy.checkouts import LONGEST_WAIT, Checkout, Rules, Status
 from proxy.crowds import Crowd
-from proxy.outcomes import given_up_waiting
+from proxy.outcomes import given_up_waiting, refused
 from proxy.setbacks import INBOXES_APART, brought_back
 from proxy.standing import Standing
 from proxy.store import crowding, log, retention, rows, schema
@@ -26,6 +28,8 @@ from proxy.store.received import Received, unsealed
 from proxy.store.resealing import Resealing
 from proxy.store.rows import CartKey, cart_key
 from proxy.tallies import EVER, Count, Sight, Tally, What
+
+logger = logging.getLogger(__name__)
 
 CheckoutKey = tuple[str, datetime]
 
@@ -172,6 +176,33 @@ class Book(Reader):
         decisions.tell(pairs)
         self._known.update((key, of) for key, of in after.items() if not rows.is_closed(of))
         return changed
+
+    def change_what_goes(
+        self, shop: str, changes: Sequence[Change], now: datetime, more: Iterable[Count] = ()
+    ) -> None:
+        """Do the same as :meth:`change`; what the database refuses to keep holds up no other.
+
+        It is kept without the attempts, or else given up. Others' words are in it, and nobody
+        foresees all that a database refuses.
+        """
+        counts = list(more)
+        try:
+            self.change(shop, changes, now, counts)
+        except _REFUSED:
+            self.change(shop, [], now, counts)
+            for change in changes:
+                self._change_somehow(shop, change, now)
+
+    def _change_somehow(self, shop: str, change: Change, now: datetime) -> None:
+        told = replace(change, attempts=(), event=None)
+        for each in (change, told, replace(told, apply=_given_up)):
+            try:
+                self.change(shop, [each], now)
+            except _REFUSED as error:
+                kind = type(error.orig).__name__
+                logger.error("%s: the book refuses a change (%s)", change.checkout.unique_id, kind)
+            else:
+                return
 
     def _forget(self, carts: Iterable[CartKey]) -> None:
         for key in carts:
@@ -383,6 +414,9 @@ def _picked(
     known = {checkout_key(each): each for of in loaded.values() for each in of}
     return [known[key] for key in keys]
 
+
+_REFUSED = (DataError, IntegrityError)
+_given_up = partial(refused, reason="what became of it cannot be written down; the log has it")
 
 _AT_ONCE = 100
 _MOST_KNOWN = 10_000
