@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from threading import Event
 from time import monotonic
 
@@ -14,10 +15,12 @@ from proxy.consents import ConsentMode, Modes
 from proxy.facts import SignedOut
 from proxy.store import Store
 from proxy.store.book import Book
+from tests import postgres
 from tests.actors import environment, until
 from tests.operator import PASSWORD, Operator
 from tests.running import TWO, Proxy
 from tests.said import NOON, after, received
+from tests.web import served
 
 RULES = Rules(settle=timedelta(0), epoch=timedelta(days=1), modes=Modes(ConsentMode.OPT_OUT))
 # So many requests in a row meet both web workers.
@@ -63,6 +66,82 @@ def test_an_end_that_cannot_be_read_stops_nothing(book: Book) -> None:
     book.take_in([broken, received(ended(0, "s-2", "f-2"), 2)], RULES)
 
     assert book.sign_outs("shop", "s-2") == ("", True)
+
+
+# -- while no sender takes anything in ---------------------------------------------------
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where a proxy keeps its store, on each engine."""
+    if request.param == "postgresql":
+        return postgres.emptied(request.getfixturevalue("server"))
+    return f"sqlite:///{tmp_path}/store"
+
+
+@pytest.fixture
+def shared(place: str, tmp_path: Path) -> Store:
+    """Return the store at :func:`place`."""
+    return Store.of("shop", place, tmp_path / "spool")
+
+
+@pytest.fixture
+def workers(place: str, shared: Store, tmp_path: Path) -> Iterator[list[Operator]]:
+    """Return somebody who signed in at each of two web halves on one store, without a sender."""
+    shared.prepare()
+    shared.migrate()
+    said = {"STORE": place, "SPOOL": f"{tmp_path}/spool", "ADMIN_PASSWORD": PASSWORD}
+    with served(tmp_path, **said) as one, served(tmp_path, **said) as other:
+        operators = [Operator(web.url) for web in (one, other)]
+        assert [each.sign_in().status_code for each in operators] == [303, 303]
+        yield operators
+
+
+def pages(operators: list[Operator]) -> list[int]:
+    return [each.get("shop/dead").status_code for each in operators]
+
+
+def test_who_signs_out_everywhere_need_not_wait_for_the_sender(workers: list[Operator]) -> None:
+    one, other = workers
+    assert pages([one, other, moved(other, one), moved(one, other)]) == [200] * 4
+
+    one.post("sign-out", wish="everywhere")
+
+    assert pages([one, other, moved(other, one), moved(one, other)]) == [303] * 4
+
+
+def test_who_signs_in_after_that_is_in_everywhere_until_it_is_done_again(
+    workers: list[Operator],
+) -> None:
+    one, other = workers
+    gone = moved(other, one)
+    for _ in range(3):
+        one.post("sign-out", wish="everywhere")
+        assert pages([gone]) == [303]
+        assert one.sign_in().status_code == 303
+        assert pages([one, moved(one, other)]) == [200, 200]
+        gone = moved(one, other)
+
+
+def test_what_the_book_says_of_another_machine_goes_before_what_was_known_here(
+    workers: list[Operator], shared: Store
+) -> None:
+    one, other = workers
+    one.post("sign-out", wish="everywhere")
+    one.sign_in()
+
+    with shared.account("shop", Event()) as book:
+        assert book is not None
+        book.take_in([received(ended(0, None, "from-elsewhere"))], RULES)
+
+    assert pages([one, other]) == [303, 303]
+    one.sign_in()
+    assert pages([one]) == [200]
+
+
+def moved(operator: Operator, to: Operator) -> Operator:
+    """Return *operator*, whose next requests meet the web half of another."""
+    return Operator(to.url, cookie=operator.cookie, csrf=operator.csrf)
 
 
 # -- through the front door, over two web workers and a restart ---------------------------
