@@ -18,12 +18,13 @@ from proxy.facts import Claim, Consent, ConsentState, Fact, Line, StatePosted
 from proxy.identity import MAX_EMAIL_LENGTH
 from proxy.money import check_amount
 from proxy.tokens import Session, Tokens
+from proxy.wire import Discreet
 
 MAX_BYTES = 16 * 1024
 MEDIA_TYPES = ("text/plain", "application/json")
 
 
-class Posted(msgspec.Struct, frozen=True, kw_only=True):
+class Posted(Discreet, frozen=True, kw_only=True):
     """The body of ``POST /co/state``. Members we do not know, a cart id say, have no effect."""
 
     token: Annotated[str, Meta(max_length=MAX_BYTES)]

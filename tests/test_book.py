@@ -25,7 +25,7 @@ from proxy.carts.cart import Cart
 from proxy.checkouts import Checkout, Rules, Status, Trouble, untroubled
 from proxy.claims import Compared
 from proxy.consents import ConsentMode, Modes
-from proxy.facts import Claim, Consent, ConsentState, Customer, Fact
+from proxy.facts import Claim, Consent, ConsentState, Customer, Fact, QuestionAsked
 from proxy.identity import Profile, address_hash
 from proxy.money import Amount
 from proxy.standing import Standing
@@ -422,6 +422,18 @@ def test_two_changes_of_one_checkout_follow_each_other(book: Book) -> None:
 
     assert (first.attempts, second.attempts) == (1, 2)
     assert only(book) == second
+
+
+def test_a_question_keeps_itself_out_of_logs(book: Book) -> None:
+    asked = QuestionAsked(
+        id="q-1", shop="shop", cart_id="c-1", received_at=NOON, state=state(0, email=JANE)
+    )
+    take_in(book, asked)
+
+    (question,) = book.questions("shop", 1)
+
+    assert JANE.encode() in question.body
+    assert JANE not in repr(question)
 
 
 # -- what is erased ----------------------------------------------------------------------

@@ -556,6 +556,12 @@ def test_no_state_is_older_than_a_token_may_be(web: Web, age_ms: float) -> None:
     assert state.received_at - state.acted_at == timedelta(hours=24)
 
 
+def test_what_was_posted_keeps_itself_out_of_logs() -> None:
+    posted = states.parsed(body(email="jane@shop-demo.io", first_name="Jane").encode())
+
+    assert f"{posted} {posted!r}" == "<Posted> <Posted>"
+
+
 # -- consent -----------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import chain, starmap
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
@@ -59,7 +59,8 @@ class Seen:
     retires_on: date | None = None
 
 
-class Question(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class Question:
     """What an operator asked, as it came in."""
 
     id: str
