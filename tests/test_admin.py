@@ -28,7 +28,7 @@ from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
 from tests.books import written
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
-from tests.said import JANE, NOON, order, received, state
+from tests.said import JANE, NOON, after, order, received, state
 from tests.web import TOKEN_KEY, Web, served
 
 RULES = Rules(
@@ -417,6 +417,7 @@ def test_a_long_list_goes_on_over_pages(operator: Operator, book: Book) -> None:
     "path",
     [
         "shop/checkouts?after=nonsense",
+        "shop/checkouts?after=2026-11-22T12:00:00%20c-1_1",
         "shop/checkouts?status=invented",
         "shop/?period=century",
         "shop/checkouts?address=",
@@ -493,6 +494,30 @@ def test_a_carts_secret_is_on_no_page_and_in_no_link(operator: Operator, book: B
 
     assert "canary-of-a-key" not in found + page + listed
     assert "settling" in page
+
+
+def test_a_long_list_of_such_carts_goes_on_without_their_secrets(
+    operator: Operator, book: Book
+) -> None:
+    take_in(book, *(state(n / 100, f"{SECRET_CART}{n}", email=JANE) for n in range(60)))
+
+    page = operator.page("shop/checkouts")
+    more = re.search(r'<p class="more"><a href="/admin/([^"]+)"', page)
+    assert more is not None
+    rest = operator.page(more[1])
+
+    assert "canary-of-a-key" not in page + rest
+    assert (page.count("settling"), rest.count("settling")) == (50, 10)
+
+
+def test_a_list_goes_on_after_a_checkout_that_was_removed_since(
+    operator: Operator, book: Book
+) -> None:
+    take_in(book, state(0, "c-1", email=JANE), state(5, "c-2", email=JANE))
+
+    page = operator.page(f"shop/checkouts?after={after(3):%Y-%m-%dT%H:%M:%S}Z%20c-9_1")
+
+    assert re.findall(r">(c-\d+)</a>", page) == ["c-1"]
 
 
 def test_what_is_nowhere_is_said_to_be(operator: Operator) -> None:

@@ -928,3 +928,4 @@ def test_an_operator_signs_in_through_nginx(tmp_path: Path) -> None:
     assert (signed_in.status_code, signed_in.headers["Location"]) == (303, "/admin/")
     assert "No sender has been at work here yet" in page.text
     assert 429 in guesses
+    assert "/admin/" not in (folder / "log" / "error.log").read_text()

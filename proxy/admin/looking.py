@@ -18,7 +18,7 @@ from proxy.standing import Standing
 from proxy.tallies import What
 
 if TYPE_CHECKING:
-    from proxy.store.reader import Place, Reader
+    from proxy.store.reader import Found, Place, Reader
 
 _A_PAGE = 50
 
@@ -144,10 +144,10 @@ def _listed(reader: "Reader", shop: str) -> dict[str, object]:
         status=Status(status) if status in list(Status) else None,
         cart_id=request.args.get("cart"),
         address_hashes=address.split(",") if address else None,
-        after=_place(request.args.get("after", "")),
+        after=_place(reader, shop, request.args.get("after", "")),
     )
     found = reader.search(shop, wanted, _A_PAGE + 1)
-    following = _words(found[_A_PAGE - 1].place) if len(found) > _A_PAGE else None
+    following = _words(found[_A_PAGE - 1]) if len(found) > _A_PAGE else None
     return {
         "found": found[:_A_PAGE],
         "following": following,
@@ -158,19 +158,22 @@ def _listed(reader: "Reader", shop: str) -> dict[str, object]:
     }
 
 
-def _words(place: "Place") -> str:
-    return f"{place.acted_at.isoformat()} {place.epoch.isoformat()} {place.cart_id}"
+def _words(last: "Found") -> str:
+    """Return the place after *last* without its cart's id, which may have a secret in it."""
+    return f"{last.acted_at.isoformat()} {last.unique_id}"
 
 
-def _place(words: str) -> "Place | None":
+def _place(reader: "Reader", shop: str, words: str) -> "Place | None":
     from proxy.store.reader import Place
 
-    acted_at, _, rest = words.partition(" ")
-    epoch, _, cart_id = rest.partition(" ")
+    at, _, unique_id = words.partition(" ")
     try:
-        return Place(datetime.fromisoformat(acted_at), cart_id, datetime.fromisoformat(epoch))
+        acted_at = datetime.fromisoformat(at)
     except ValueError:
         return None
+    found = reader.checkout(shop, unique_id)
+    # Where it was removed since, the list goes on with what is older.
+    return Place(acted_at, found.cart_id, found.epoch) if found else Place(acted_at, "", acted_at)
 
 
 _ASKED = {
