@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
-from proxy import identity, shops
+from proxy import identity, personkey, shops
 from proxy.audit import Audit
 from proxy.carts import described
 from proxy.carts.http import HttpCarts
@@ -107,8 +107,9 @@ def work_alone(read: shops.Read) -> None:
 def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
     klaviyo = _klaviyo(settings)
     with closing(store.inboxes(settings.shop)) as inboxes, source(settings) as carts:
+        key = personkey.kept(book, settings.shop, _locking_keys(settings))
         sender = Sender(
-            account(settings),
+            account(settings, key),
             inboxes=inboxes,
             book=book,
             source=carts,
@@ -142,8 +143,12 @@ def _noting_what_is_sealed(shop: str, book: Book) -> Iterator[None]:
 # -- from settings to values -------------------------------------------------------------
 
 
-def account(settings: Settings) -> Account:
-    """Return how the checkouts of a shop are judged and how its events look."""
+def account(settings: Settings, person_key: bytes = b"") -> Account:
+    """Return how the checkouts of a shop are judged and how its events look.
+
+    Addresses are hashed with *person_key*; without one, with what the newest token key gives.
+    """
+    of_tokens = tuple(map(identity.address_key, _secrets(settings)))
     return Account(
         shop=settings.shop,
         rules=Rules(
@@ -153,9 +158,10 @@ def account(settings: Settings) -> Account:
                 ConsentMode(settings.consent),
                 {region: ConsentMode(mode) for region, mode in settings.consent_regions},
             ),
-            address_key=identity.address_key((settings.token_keys or ("",))[-1]),
+            address_key=person_key or identity.address_key((settings.token_keys or ("",))[-1]),
         ),
-        person_keys=tuple(map(identity.address_key, _secrets(settings))),
+        # Earlier versions hashed with what token keys give.
+        person_keys=(*of_tokens, person_key) if person_key else of_tokens,
         late=settings.late,
         keep=settings.keep,
         metric=settings.metric,
@@ -178,6 +184,12 @@ def _name_servers(setting: str) -> Callable[[str], bool] | None:
 def _secrets(settings: Settings) -> tuple[str, ...]:
     """Return the secrets that who was erased is known under; a sender may do without the first."""
     return settings.token_keys or (settings.klaviyo_key or "checkout-proxy",)
+
+
+def _locking_keys(settings: Settings) -> tuple[bytes, ...]:
+    """Return what the person key lies under: one of these is left when another is changed."""
+    known = dict.fromkeys([*_secrets(settings), *filter(None, [settings.klaviyo_key])])
+    return tuple(map(identity.address_key, known))
 
 
 @contextmanager

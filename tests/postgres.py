@@ -147,7 +147,7 @@ def emptied(server: Postgres) -> str:
         Store(server.url("shared")).migrate()
     tables = (
         "accounts, alarms, attempts, carts, checkouts, facts, marks, notices, questions, sent, "
-        "sign_outs, tallies, inbox, streams, erasures"
+        "sign_outs, tallies, inbox, streams, erasures, locks"
     )
     server.do(f"TRUNCATE {tables} RESTART IDENTITY", "shared")
     return server.url("shared")

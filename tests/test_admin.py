@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import requests
 from flask import Flask, Response, request
 from itsdangerous import TimestampSigner
 
-from proxy import facts, outcomes
+from proxy import facts, outcomes, personkey
 from proxy.admin.signin import SignIn
 from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import Rules, Status
@@ -61,8 +62,8 @@ def operator(web: Web) -> Operator:
     return operator
 
 
-def take_in(book: Book, *said: Fact) -> None:
-    book.take_in([received(fact, seq) for seq, fact in enumerate(said, 1)], RULES)
+def take_in(book: Book, *said: Fact, rules: Rules = RULES) -> None:
+    book.take_in([received(fact, seq) for seq, fact in enumerate(said, 1)], rules)
 
 
 def die(book: Book, cart_id: str, reason: str) -> None:
@@ -678,6 +679,15 @@ def test_a_checkout_is_sent_and_another_called_off_by_a_button(tmp_path: Path) -
     assert ledger.events("c-2") == []
     assert "hurry asked" in page
     assert "Klaviyo answered 202" in page
+
+
+def test_an_address_is_found_under_the_key_that_the_sender_keeps(
+    book: Book, operator: Operator
+) -> None:
+    key = personkey.kept(book, "shop", [address_key(TOKEN_KEY)])
+    take_in(book, state(email=JANE), rules=replace(RULES, address_key=key))
+
+    assert "c-1" in text(operator.page(operator.search(JANE)))
 
 
 # -- erasing -----------------------------------------------------------------------------

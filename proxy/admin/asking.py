@@ -10,6 +10,7 @@ from uuid import uuid4
 from flask import Blueprint, abort, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
+from proxy import personkey
 from proxy.admin import questions
 from proxy.admin.surface import Shop, Surface, checkout
 from proxy.carts.cart import public_id
@@ -107,7 +108,9 @@ def _erasure(shop: str, *, cart_id: str = "", **whom: str | None) -> ErasureAske
 def _where(shop: Shop, reader: "Reader", words: str) -> str:
     """Return where to find what *words* name: neither an address nor a secret is in it."""
     if "@" in words and reader.checkout(shop.name, words) is None:
-        hashes = (address_hash(words, key) for key in shop.address_keys)
+        kept = personkey.found(reader.locks(shop.name), shop.address_keys)
+        keys = [*shop.address_keys, *filter(None, [kept])]
+        hashes = (address_hash(words, key) for key in keys)
         return url_for("admin.checkouts", shop=shop.name, address=",".join(hashes))
     if reader.checkout(shop.name, words) is not None:
         return url_for("admin.checkout", shop=shop.name, unique_id=words)

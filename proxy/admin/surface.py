@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shop:
-    """What the pages need of one shop; addresses are looked for under each of *address_keys*."""
+    """What the pages need of one shop; *address_keys* open what its addresses are hashed with."""
 
     name: str
     store: Store

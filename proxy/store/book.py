@@ -257,6 +257,14 @@ class Book(Reader):
         with self._engine.begin() as connection:
             _put_account(connection, {"shop": shop, **asdict(standing)})
 
+    def keep_locks(self, shop: str, locks: Sequence[bytes]) -> None:
+        """Keep *locks*, and no others, on the key that *shop*'s addresses are hashed with."""
+        table = schema.locks
+        rows = [{"shop": shop, "lock": lock} for lock in locks]
+        with self._engine.begin() as connection:
+            connection.execute(delete(table).where(table.c.shop == shop))
+            connection.execute(insert(table), rows)
+
     # -- what Klaviyo has --
 
     def looked_for(self, shop: str, cart_id: str, sight: Sight, words: str, now: datetime) -> None:

@@ -316,6 +316,13 @@ class Reader:
         with self._engine.connect() as connection:
             return connection.execute(query).scalar() is not None
 
+    def locks(self, shop: str) -> list[bytes]:
+        """Return the key that *shop*'s addresses are hashed with, under each of its secrets."""
+        table = schema.locks
+        query = select(table.c.lock).where(table.c.shop == shop)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def sealed_under(self, shop: str) -> dict[str, int]:
         """Return how many values lie in the book under keys of which mark; ``""``: unsealed."""
         counted: Counter[str] = Counter()

@@ -318,6 +318,15 @@ sign_outs = Table(
     PrimaryKeyConstraint("shop", "session"),
 )
 
+# The key that addresses are hashed with, once under each of the shop's secrets.
+locks = Table(
+    "locks",
+    book,
+    Column("shop", String(64), nullable=False),
+    Column("lock", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("shop", "lock"),
+)
+
 accounts = Table(
     "accounts",
     book,
