@@ -76,21 +76,33 @@ class SignIn:
         return self._clients.client(peer, told) or told or peer
 
     def hears(self, client: str) -> bool:
-        """Tell whether a password of *client* is heard at all just now."""
+        """Tell whether a password of *client* is heard at all just now; then it counts as wrong.
+
+        So it is until :meth:`admits` knows better: of many at once no more than that are heard.
+        """
         now = self._now()
         with self._lock:
             # Set back by a day, a clock would else shut the operator out for a day.
             wrong = [each for at, each in self._wrong if abs(now - at) <= _WITHIN]
-        limit = _TRIES if len(wrong) < _TRIES_OF_ALL else _HEARD
-        return wrong.count(client) < limit
+            limit = _TRIES if len(wrong) < _TRIES_OF_ALL else _HEARD
+            is_heard = wrong.count(client) < limit
+            if is_heard:
+                self._wrong.append((now, client))
+        return is_heard
 
     def admits(self, password: str, client: str) -> bool:
-        """Tell whether *password* is right, and remember whose it was where it is not."""
-        if hmac.compare_digest(password.encode(), self._password.encode()):
-            return True
+        """Tell whether the *password* of *client*, which was heard, is right."""
+        if not hmac.compare_digest(password.encode(), self._password.encode()):
+            return False
         with self._lock:
-            self._wrong.append((self._now(), client))
-        return False
+            self._take_back(client)
+        return True
+
+    def _take_back(self, client: str) -> None:
+        for place in reversed(range(len(self._wrong))):
+            if self._wrong[place][1] == client:
+                del self._wrong[place]
+                return
 
     def begin(self, response: Response, era: str) -> Response:
         """Let *response* begin a session of *era*."""
