@@ -25,25 +25,39 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """The checkouts of a cart as they stand, what led there, and whether anything is sent now."""
+    """The checkouts of a cart as they stand, what led there, and whether anything is sent now.
+
+    Of what was received ``untold`` came before, and is not among the lines.
+    """
 
     checkouts: list[Checkout]
     lines: list[Line]
     standing: Standing
+    untold: int = 0
 
 
-def tell(book: "Reader", shop: str, cart_id: str) -> Story:
-    """Return the story of one cart; it is empty where nothing was received."""
+def tell(book: "Reader", shop: str, cart_id: str, newest: int | None = None) -> Story:
+    """Return the story of one cart; it is empty where nothing was received.
+
+    Of what was received it has all, or the *newest* so many: who holds a token may post on and on.
+    """
     received = [
         Line(at=row.received_at, what=kind_in_words(row.kind), words=row.decision)
-        for row in book.received(shop, cart_id)
+        for row in book.received(shop, cart_id, newest)
     ]
+    is_all = newest is None or len(received) < newest
+    untold = 0 if is_all else book.many_received(shop, cart_id) - len(received)
     tried = [
         Line(at=attempt.at, what="sent to Klaviyo", words=_answer(attempt))
         for attempt in book.attempts(shop, cart_id)
     ]
     lines = sorted([*received, *tried], key=lambda line: line.at)
-    return Story(checkouts=book.checkouts(shop, cart_id), lines=lines, standing=book.standing(shop))
+    return Story(
+        checkouts=book.checkouts(shop, cart_id),
+        lines=lines,
+        standing=book.standing(shop),
+        untold=untold,
+    )
 
 
 def _answer(attempt: "Attempt") -> str:

@@ -713,6 +713,17 @@ def test_an_address_is_found_under_the_key_that_the_sender_keeps(
     assert "c-1" in text(operator.page(operator.search(JANE)))
 
 
+def test_of_a_long_story_the_end_is_told_and_how_much_came_before(
+    book: Book, operator: Operator
+) -> None:
+    take_in(book, *(state(n / 100, email=JANE) for n in range(1_234)))
+
+    page = operator.page(operator.search("c-1"))
+
+    assert page.count("state posted") == 200
+    assert "1,034 more came before" in text(page)
+
+
 # -- erasing -----------------------------------------------------------------------------
 
 

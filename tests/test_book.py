@@ -701,6 +701,20 @@ def test_a_new_sender_finds_what_the_last_one_wrote(store: Store, book: Book) ->
         assert another.marks() == {"i-1": 2}
 
 
+def test_what_is_left_of_a_closed_cart_is_found_among_all_that_was_said_of_it(
+    tables: Tables,
+) -> None:
+    """Else each post for it would go through all the others."""
+    if not tables.are_sqlite:
+        pytest.skip("PostgreSQL plans by how many there are")
+    plan = "EXPLAIN QUERY PLAN UPDATE facts SET body = NULL"
+    which = "WHERE shop = 'shop' AND cart_id = 'c-1' AND body IS NOT NULL"
+
+    ((*_, how),) = tables.ask(f"{plan} {which}")
+
+    assert how == "SEARCH facts USING INDEX facts_with_a_body (shop=? AND cart_id=?)"
+
+
 # -- migrations --------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.store.reader import Found, Place, Reader
 
 _A_PAGE = 50
+_A_STORY = 200
 
 
 def register(routes: Blueprint, surface: Surface) -> None:
@@ -188,7 +189,7 @@ _ASKED = {
 
 def _told(reader: "Reader", checkout: Checkout) -> dict[str, object]:
     event = reader.event(checkout.shop, checkout.cart_id, checkout.epoch)
-    told = story.tell(reader, checkout.shop, checkout.cart_id)
+    told = story.tell(reader, checkout.shop, checkout.cart_id, _A_STORY)
     return {
         "checkout": checkout,
         "story": told,

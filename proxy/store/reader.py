@@ -214,16 +214,29 @@ class Reader:
             for row in some_at_once.execute(query.order_by(table.c.acted_at)):
                 yield DeadLetter(*row)
 
-    def received(self, shop: str, cart_id: str) -> list[Row[Any]]:
-        """Return what was received for one cart: ``received_at``, ``kind``, ``decision``."""
+    def received(self, shop: str, cart_id: str, newest: int | None = None) -> list[Row[Any]]:
+        """Return what was received for one cart: ``received_at``, ``kind``, ``decision``.
+
+        Where there is a *newest*, of so many at most, the last that came.
+        """
         table = schema.facts
         query = (
             select(table.c.received_at, table.c.kind, table.c.decision)
             .where(table.c.shop == shop, table.c.cart_id == cart_id)
-            .order_by(table.c.seq)
+            .order_by(table.c.seq.desc())
+            .limit(newest)
         )
         with self._engine.connect() as connection:
-            return list(connection.execute(query))
+            found: list[Row[Any]] = list(connection.execute(query))
+        return found[::-1]
+
+    def many_received(self, shop: str, cart_id: str) -> int:
+        """Return how much was received for one cart."""
+        table = schema.facts
+        count = select(func.count()).select_from(table)
+        with self._engine.connect() as connection:
+            ours = (table.c.shop == shop) & (table.c.cart_id == cart_id)
+            return connection.execute(count.where(ours)).scalar_one()
 
     def attempts(self, shop: str, cart_id: str) -> list[Attempt]:
         """Return every attempt to send one cart's checkouts, oldest first."""

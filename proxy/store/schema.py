@@ -164,6 +164,7 @@ facts = Table(
     Index(
         "facts_with_a_body",
         "shop",
+        "cart_id",
         sqlite_where=text("body IS NOT NULL"),
         postgresql_where=text("body IS NOT NULL"),
     ),
