@@ -52,6 +52,33 @@ def names_in(fact: Fact) -> frozenset[str]:
     return frozenset()
 
 
+def trail(state: StatePosted) -> bytes | None:
+    """Return what is kept of *state* once it is taken in: by whom it names, a cart is found.
+
+    Another word may take theirs' place, and what else they said stays. It decodes as a state;
+    where nobody is named, nothing is kept.
+    """
+    customer, cart = state.customer or Customer(), state.cart
+    cart_email = None if cart is None else cart.email
+    by_shop = customer.email or customer.phone_number
+    if not (state.email or state.phone_number or by_shop or cart_email):
+        return None
+    known = {"email": customer.email, "phone_number": customer.phone_number}
+    return msgspec.json.encode(
+        {
+            "id": state.id,
+            "shop": state.shop,
+            "cart_id": state.cart_id,
+            "received_at": state.received_at,
+            "acted_at": state.acted_at,
+            "email": state.email,
+            "phone_number": state.phone_number,
+            "customer": known if by_shop else None,
+            "cart": replace(cart, items=()) if cart is not None and cart_email else None,
+        }
+    )
+
+
 def is_about(
     checkout: Checkout, asked: ErasureAsked, hashes: Collection[str], *, delayed: bool
 ) -> bool:

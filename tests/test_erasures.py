@@ -22,7 +22,16 @@ from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status
 from proxy.consents import ConsentMode, Modes
 from proxy.erasures import Sieve
-from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, QuestionAsked
+from proxy.facts import (
+    CartPushed,
+    Consent,
+    ConsentState,
+    Customer,
+    ErasureAsked,
+    Fact,
+    QuestionAsked,
+    StatePosted,
+)
 from proxy.identity import Profile, address_hash
 from proxy.store import Store
 from proxy.store.book import Book, Change
@@ -489,6 +498,43 @@ def test_a_book_that_does_not_remember_who_was_erased_is_found_out() -> None:
 
     with pytest.raises(AssertionError):
         judge(said, written, known)
+
+
+# -- what is kept of what was posted -----------------------------------------------------
+
+
+@given(
+    st.builds(
+        state,
+        email=st.sampled_from([None, JANE]),
+        phone_number=st.sampled_from([None, PHONE, "no number"]),
+        customer=st.sampled_from(
+            [None, Customer(first_name="Jane"), Customer(email=JOHN), Customer(phone_number=PHONE)]
+        ),
+        cart=st.sampled_from([None, CART, JANES_CART]),
+    )
+)
+def test_of_a_state_whom_it_names_is_kept_and_when(said: StatePosted) -> None:
+    trail = erasures.trail(said)
+
+    if trail is None:
+        assert not erasures.names_in(said)
+    else:
+        kept = facts.decode("state", trail)
+        assert erasures.names_in(kept) == erasures.names_in(said)
+        assert erasures.when(kept) == erasures.when(said)
+
+
+def test_what_a_page_posts_on_and_on_takes_no_room_but_for_whom_it_names(
+    tables: Tables, book: Book
+) -> None:
+    evidence = Consent(state=ConsentState.GRANTED, evidence="e" * 10_000)
+    take_in(book, *(state(n, email=JANE, consent=evidence, ref="r" * 5_000) for n in range(3)))
+
+    kept = [body for (body,) in tables.ask("SELECT body FROM facts")]
+
+    assert len(kept) == 3
+    assert all(len(body) < 500 for body in kept)
 
 
 # -- one address in many carts -----------------------------------------------------------

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from proxy import facts, tallies
+from proxy import erasures, facts, tallies
 from proxy.carts.cart import replaces
 from proxy.checkouts import ERASED, Checkout, Rules, Status
 from proxy.facts import (
@@ -18,6 +18,7 @@ from proxy.facts import (
     OrderPlaced,
     PruneAsked,
     SignedOut,
+    StatePosted,
 )
 from proxy.setbacks import found_at, is_ahead, was_before
 from proxy.store import rows, schema
@@ -118,9 +119,7 @@ class Folding:
             return
         until = None if isinstance(fact, Exception) else self._erasing.until(fact)
         decision = self._decision(item, fact, until)
-        # A cart is kept in its own table, and the last one only; of the erased nothing is kept.
-        body = None if item.kind == "cart" or until is not None else item.body
-        self._batch.note(item, decision, body=body)
+        self._batch.note(item, decision, body=None if until is not None else _trail(item, fact))
 
     def _decision(self, item: Received, fact: Fact | Exception, until: datetime | None) -> str:
         """Return what becomes of *fact*, which is about somebody erased *until* then, if any."""
@@ -175,6 +174,16 @@ class Folding:
     def _was_bought_since(self, fact: Fact) -> bool:
         known = self._batch.checkouts.get((fact.shop, fact.cart_id), [])
         return any(c.ordered_at is not None and fact.received_at <= c.ordered_at for c in known)
+
+
+def _trail(item: Received, fact: Fact | Exception) -> bytes | None:
+    """Return what is kept of a fact beside what it led to, where nobody in it was erased."""
+    match fact:
+        case StatePosted():
+            return erasures.trail(fact)
+        case _ if item.kind == "cart":
+            return None  # It is in a table of its own, and the last one only.
+    return item.body
 
 
 def _fact_in(item: Received) -> Fact | Exception:
