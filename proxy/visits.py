@@ -103,10 +103,11 @@ def _place(checkouts: Sequence[Checkout], state: StatePosted, rules: Rules) -> i
 def _is_over(checkout: Checkout, state: StatePosted, rules: Rules) -> bool:
     if any(end is not None for end in _ends(checkout)):
         return True
+    if state.acted_at - checkout.acted_at <= rules.epoch:
+        return False
     # How old a state is says the page; by that alone each could be a visit of its own.
     heard_at = checkout.heard_at or checkout.acted_at
-    was_long_ago = state.received_at - heard_at > rules.epoch
-    return was_long_ago and state.acted_at - checkout.acted_at > rules.epoch
+    return state.received_at - heard_at > rules.epoch
 
 
 def _ends(checkout: Checkout) -> tuple[datetime | None, ...]:
