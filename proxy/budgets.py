@@ -38,9 +38,10 @@ class Budgets:
 
     def spend(self, shop: str, **of: Hashable) -> None:
         """Count one state of each of these in *shop*, if there is one; or raise :exc:`TooMany`."""
-        now = self._clock()
+        # Python's hashes have a secret of this process in them: nobody learns whose place is whose.
+        now, ours = self._clock(), hash(shop)
         for name, table in self._tables:
-            if (one := of[name]) and (wait := table.take((shop, one), now)) > 0:
+            if (one := of[name]) and (wait := table.take(hash(one) ^ ours, now)) > 0:
                 raise TooMany(name, retry_after=timedelta(seconds=wait))
 
 
@@ -61,10 +62,9 @@ class _Table:
         # Before the first moment of any clock.
         self._back_at = array("d", [-_SECONDS]) * _PLACES
 
-    def take(self, one: Hashable, now: float) -> float:
-        """Take one of what is left; return how many seconds it is until there is any."""
-        # Python's hashes have a secret of this process in them: nobody learns whose place is whose.
-        number, table = hash(one), self._back_at
+    def take(self, number: int, now: float) -> float:
+        """Take one of what *number* has left; return how many seconds it is until there is any."""
+        table = self._back_at
         first, second = number % _PLACES, number // _PLACES % _PLACES
         one_at, other_at = table[first], table[second]
         # Written out: each call of min() or max() would take as long as all the rest.

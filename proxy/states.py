@@ -171,11 +171,11 @@ def _consent(said: ConsentState | Consent | None) -> Consent | None:
     """Return what was said; a record that cannot be kept as it is must not cost the word."""
     if not isinstance(said, Consent):
         return None if said is None else Consent(state=said)
-    return Consent(
-        state=said.state,
-        source=_record(said.source, _LONGEST_SOURCE),
-        evidence=_record(said.evidence, _LONGEST_EVIDENCE),
-    )
+    source = _record(said.source, _LONGEST_SOURCE)
+    evidence = _record(said.evidence, _LONGEST_EVIDENCE)
+    if source is said.source and evidence is said.evidence:
+        return said
+    return Consent(state=said.state, source=source, evidence=evidence)
 
 
 def _record(text: str | None, most: int) -> str | None:
