@@ -31,12 +31,11 @@ def found_at(checkouts: Sequence[Checkout], received_at: datetime) -> Sequence[C
     Facts come in the order in which they were received. What seems to be far later than this one
     was written under a clock that has been set back meanwhile: it came before.
     """
-    return [
-        brought_back(checkout, received_at - INBOXES_APART)
-        if is_ahead(_last_heard(checkout), received_at)
-        else checkout
-        for checkout in checkouts
-    ]
+    ahead = (n for n, each in enumerate(checkouts, 1) if is_ahead(_last_heard(each), received_at))
+    # What is older than one that came before came before as well.
+    before = max(ahead, default=0)
+    back = [brought_back(each, received_at - INBOXES_APART) for each in checkouts[:before]]
+    return [*back, *checkouts[before:]]
 
 
 def _last_heard(checkout: Checkout) -> datetime:

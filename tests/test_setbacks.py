@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy import setbacks
@@ -34,6 +34,18 @@ def heard(facts: Sequence[Fact]) -> Sequence[Checkout]:
     return reduce(take, facts, [])
 
 
+# What is heard in the end comes at the very time that the order had by the clock ahead.
+@example(
+    said=[
+        order,
+        partial(state, email=JANE),
+        *3 * [pushed],
+        partial(state, consent=GRANTED),
+        partial(state, consent=DENIED),
+    ],
+    ahead=6,
+    hours=1,
+)
 @given(said=TOLD, ahead=st.integers(0, 8), hours=st.sampled_from([1, 24, 72]))
 def test_what_was_heard_under_a_clock_that_was_ahead_came_before(
     said: Sequence[Callable[[float], Fact]], ahead: int, hours: int
