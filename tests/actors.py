@@ -160,16 +160,26 @@ class Ledger:
 
     def wait(self, cart_id: str, *statuses: Status, timeout: float = 30) -> list[Checkout]:
         """Return the checkouts of *cart_id* once they stand at *statuses*."""
-        until(lambda: [row.status for row in self.checkouts(cart_id)] == list(statuses), timeout)
-        return self.checkouts(cart_id)
+        store = Store.of("shop", f"sqlite:///{self.store}")
+        until(lambda: store.exists, timeout)
+        # Opened once: that takes ten times as long as to look.
+        with closing(store.book()) as book:
+
+            def stand() -> list[Status]:
+                return [checkout.status for checkout in book.checkouts("shop", cart_id)]
+
+            until(lambda: stand() == list(statuses), timeout)
+            return book.checkouts("shop", cart_id)
 
     def _of(self, events: Sequence[Event], cart_id: str) -> list[Event]:
         return [event for event in events if event.attributes["properties"]["cart_id"] == cart_id]
 
 
-def until(condition: Callable[[], object], timeout: float = 30, every: float = 0.02) -> None:
+def until(condition: Callable[[], object], timeout: float = 30) -> None:
     """Return as soon as *condition* holds; it is about another process, which cannot call back."""
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(every)
+        waited = time.monotonic() - began
+        assert waited < timeout, "what was waited for did not happen"
+        # To look takes time off the other one: the longer it takes, the less often.
+        time.sleep(min(max(waited / 10, 0.01), 0.1))

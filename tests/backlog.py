@@ -87,7 +87,7 @@ def drain(
             process = psutil.Process(worker.pid)
             until(lambda: ask("counted"), timeout=60)
             began, cpu, first = time.monotonic(), _cpu(process), ask("counted")
-            until(lambda: ask("counted") >= count, timeout=patience, every=0.2)
+            until(lambda: ask("counted") >= count, timeout=patience)
             took, used = time.monotonic() - began, _cpu(process) - cpu
             peak = _peak_mb(worker.pid)
             worker.terminate()

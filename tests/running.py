@@ -147,7 +147,7 @@ class Program(ABC):
         while not self.is_up():
             assert process.poll() is None, self._said(f"ended with status {process.returncode}")
             assert time.monotonic() < deadline, self._said("does not answer")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def _said(self, what: str) -> str:
         return f"{self.name} {what}:\n{self.log}"

@@ -208,8 +208,8 @@ def assert_a_shopper_alone_is_known(scene: Scene, posts: int, figure: Figure) ->
         seconds = scene.attack(posts)
         assert scene.post(session, "c-2", "john@shop-demo.io", "198.51.100.2") == 202
 
-    until(lambda: scene.count(Status.QUARANTINED) == posts, timeout=120, every=0.2)
-    until(lambda: scene.count(Status.DELIVERED) == 2, timeout=60, every=0.2)
+    until(lambda: scene.count(Status.QUARANTINED) == posts, timeout=120)
+    until(lambda: scene.count(Status.DELIVERED) == 2, timeout=60)
 
     assert scene.emails() == {"jane@shop-demo.io", "john@shop-demo.io"}
     assert scene.count(Status.PENDING) == 0

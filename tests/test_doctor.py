@@ -996,11 +996,13 @@ class Served:
     environ: dict[str, str]
 
     @contextmanager
-    def behind(self, folder: Path, **edit: str) -> Iterator["Site"]:
-        """Put an nginx before it, in which what is ``old`` is ``new``."""
-        edits = {edit["old"]: edit["new"]} if edit else {}
+    def behind(self, folder: Path, *edits: tuple[str, str]) -> Iterator["Site"]:
+        """Put an nginx before it, in which what is the first of a pair is the second."""
         shop = Recorder("<title>Shop</title>", headers={"Content-Type": "text/html"})
-        with shop, Nginx(folder, proxy=self.proxy.address, shop=shop.address, edits=edits) as nginx:
+        with (
+            shop,
+            Nginx(folder, proxy=self.proxy.address, shop=shop.address, edits=dict(edits)) as nginx,
+        ):
             yield Site(nginx, self.environ | {"REQUESTS_CA_BUNDLE": f"{nginx.certificate}"})
 
 
@@ -1149,7 +1151,9 @@ def test_a_certificate_that_nobody_signed_is_told(site: Site) -> None:
 def test_what_is_wrong_with_nginx_is_told(
     served: Served, tmp_path: Path, old: str, new: str, name: str, words: str, remedy: str
 ) -> None:
-    with served.behind(tmp_path, old=old, new=new) as site:
+    # However long the doctor takes to ask twice.
+    slow = ("states:10m rate=10r/s", "states:10m rate=1r/m")
+    with served.behind(tmp_path, (old, new), slow) as site:
         found = site.finding(name)
 
     assert words in found["words"]

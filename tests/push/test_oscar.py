@@ -186,7 +186,7 @@ def test_an_order_forgets_the_basket(oscar: Oscar, pushed: Pushed) -> None:
     assert oscar.do("order")["basket"] == basket["basket"]
 
     pushed.wait_for_none(basket["basket"])
-    until(lambda: "order placed" in pushed.story(basket["basket"]), every=0.1)
+    until(lambda: "order placed" in pushed.story(basket["basket"]))
 
 
 def test_each_change_is_told_once(oscar: Oscar, pushed: Pushed) -> None:
