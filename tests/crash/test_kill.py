@@ -393,7 +393,7 @@ def test_everything_killed_before_klaviyo_answers_counts_once(scene: Scene, faul
 def test_the_sender_killed_between_klaviyos_yes_and_our_commit_counts_once(scene: Scene) -> None:
     sender = scene.sender()
     # Another test's cart may come first, whose time to be tried again has come.
-    scene.klaviyo.misbehave(Hang(), times=9)
+    scene.klaviyo.misbehave(Hang(), times=1000)
     scene.page("yes").say(email=JANE)
     until(lambda: any(b"yes_" in request.body for request in scene.klaviyo.requests))
 
@@ -409,8 +409,8 @@ def test_the_sender_killed_between_klaviyos_yes_and_our_commit_counts_once(scene
 
 @pytest.mark.slow
 def test_everything_killed_while_a_retry_waits_waits_on(scene: Scene) -> None:
-    # More than one: what another test left behind may meet the first.
-    scene.klaviyo.misbehave(Answer(503), times=3)
+    # Not one: what other tests left behind, dozens after a soak, may come first.
+    scene.klaviyo.misbehave(Answer(503), times=1000)
     scene.page("retry").say(email=JANE)
     waiting = retrying(scene, "retry")
     scene.klaviyo.behave()
@@ -434,8 +434,8 @@ def retrying(scene: Scene, cart_id: str) -> Checkout:
 def test_a_correction_while_an_attempt_is_unanswered_does_not_count_for_two_people(
     scene: Scene,
 ) -> None:
-    # More than one: what other tests left behind may meet the first.
-    scene.klaviyo.misbehave(Cut(counted=True), times=30)
+    # Not one: what other tests left behind, dozens after a soak, may come first.
+    scene.klaviyo.misbehave(Cut(counted=True), times=1000)
     page = scene.page("corrected")
     page.say(email="jame@shop-demo.io")
     until(lambda: scene.ledger.answered_yes("corrected"))
