@@ -182,4 +182,4 @@ def until(condition: Callable[[], object], timeout: float = 30) -> None:
         waited = time.monotonic() - began
         assert waited < timeout, "what was waited for did not happen"
         # To look takes time off the other one: the longer it takes, the less often.
-        time.sleep(min(max(waited / 10, 0.01), 0.1))
+        time.sleep(min(max(waited / 50, 0.01), 0.1))

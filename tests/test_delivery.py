@@ -418,6 +418,7 @@ def test_klaviyo_is_given_exactly_the_time_it_asks_for(stage: Scene) -> None:
     stage.clock.minute = 29 / 60
     stage.work_off()
     assert len(stage.klaviyo.requests) == asked
+    stage.klaviyo.behave()  # Not all three need to have asked before the first was answered.
     stage.clock.minute = 30 / 60
     stage.work_off()
 

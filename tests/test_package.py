@@ -181,6 +181,7 @@ def test_a_page_in_typescript_compiles_against_the_package(built: Path, consumer
     npm("exec", "--prefix", str(built), "--", "tsc", "--project", str(consumer), cwd=built)
 
 
+@pytest.mark.slow
 def test_on_a_server_it_does_nothing(consumer: Path) -> None:
     (consumer / "server.js").write_text(ON_A_SERVER)
 

@@ -491,6 +491,7 @@ def said(site: Site, cart_id: str) -> set[str | None]:
 # -- once each, and without asking first -------------------------------------------------
 
 
+@pytest.mark.slow
 def test_reloads_and_retries_are_one_checkout_each_and_no_preflight(
     whole_site: Site, page: Page, figure: Figure
 ) -> None:

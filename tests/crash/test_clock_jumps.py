@@ -137,7 +137,9 @@ def test_the_clock_is_the_one_that_both_halves_go_by(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "jump", [AN_HOUR, DAY, AN_HOUR_BACK, -DAY], ids=["+1h", "+24h", "-1h", "-24h"]
+    "jump",
+    [AN_HOUR, pytest.param(DAY, marks=pytest.mark.slow), AN_HOUR_BACK, -DAY],
+    ids=["+1h", "+24h", "-1h", "-24h"],
 )
 def test_a_jump_loses_nothing_and_makes_nothing_count_twice(scene: Scene, jump: timedelta) -> None:
     settled, before, after = scene.cart(), scene.cart(), scene.cart()

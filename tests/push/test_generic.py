@@ -11,7 +11,7 @@ import pytest
 from flask import Flask, request
 
 from proxy.sandbox.shop import serve
-from tests.actors import CART
+from tests.actors import CART, until
 from tests.push.conftest import Pushed, run
 from tests.running import NODE, ROOT
 
@@ -79,8 +79,8 @@ def test_an_older_cart_that_comes_later_does_not_count(
 
     told(["push", "cart", cart_id, CART], ["push", "cart", cart_id, old])
 
+    until(lambda: pushed.story(cart_id).count("cart pushed") == 2)
     assert pushed.wait(cart_id, "20.00")
-    assert pushed.story(cart_id).count("cart pushed") == 2
 
 
 def test_a_cart_is_taken_away(told: Callable[..., str], pushed: Pushed, cart_id: str) -> None:
