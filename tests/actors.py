@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,11 +165,13 @@ class Ledger:
         # Opened once: that takes ten times as long as to look.
         with closing(store.book()) as book:
 
-            def stand() -> list[Status]:
-                return [checkout.status for checkout in book.checkouts("shop", cart_id)]
+            def found() -> list[Checkout]:
+                return book.checkouts("shop", cart_id)
 
-            until(lambda: stand() == list(statuses), timeout)
-            return book.checkouts("shop", cart_id)
+            with suppress(AssertionError):
+                until(lambda: [each.status for each in found()] == list(statuses), timeout)
+            assert [each.status for each in found()] == list(statuses), found()
+            return found()
 
     def _of(self, events: Sequence[Event], cart_id: str) -> list[Event]:
         return [event for event in events if event.attributes["properties"]["cart_id"] == cart_id]
