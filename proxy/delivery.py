@@ -7,7 +7,7 @@ The stations of a checkout, and who stands at each:
     ready     its cart is read, it has become an event      Enricher, in a lane; then the Outbox
     bound     whom the event goes to is written down        Sender._bound
     posted    Klaviyo answers, or does not                  Poster, in a lane
-    changed   what follows from that is written down        Book.change
+    changed   what follows from that is written down        Book.change_what_goes
 
 Facts go on being folded all the while. So what is found out in a lane comes back as a function of
 the checkout, and is applied to it as it stands by then.
