@@ -85,7 +85,8 @@ class Postgres(Program):
     def resume(self) -> None:
         """Let it go on."""
         for process in reversed(self._processes()):
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # A connection's ends with it.
+                process.resume()
 
     def _processes(self) -> list[psutil.Process]:
         if self._process is None:
