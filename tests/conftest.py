@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from proxy.store import Store
 from tests import postgres
+from tests.books import lay_book
 from tests.postgres import Postgres
 from tests.tables import Tables
 from tests.web import Web, served
@@ -59,21 +60,14 @@ def server() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Return the file of a book in which nothing was written yet."""
-    store = Store(f"sqlite:///{tmp_path_factory.mktemp('empty')}")
-    store.migrate()
-    return (store.folder / "checkouts.db").read_bytes()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of a store on each engine, migrated, in which nothing lies."""
     if request.param == "postgresql":
         return postgres.emptied(request.getfixturevalue("server"))
-    (tmp_path / "checkouts.db").write_bytes(request.getfixturevalue("empty"))
-    return f"sqlite:///{tmp_path}"
+    url = f"sqlite:///{tmp_path}"
+    lay_book(Store(url))
+    return url
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from proxy.sandbox.shop import create_shop, serve
 from proxy.store import Store
 from proxy.story import tell
 from tests.actors import SHOP_KEY, environment, judged_klaviyo, until
+from tests.books import lay_book
 from tests.running import Proxy
 
 Json = dict[str, Any]
@@ -41,7 +42,7 @@ class Demo:
 def opened(folder: Path, *, settle: float) -> Iterator[Demo]:
     """Open the shop, with everything behind it and its store in *folder*."""
     store = Store.of("shop", f"sqlite:///{folder}")
-    store.migrate()
+    lay_book(store)
     with (
         judged_klaviyo() as klaviyo,
         Proxy(environment(folder, klaviyo.url, SETTLE=f"{settle}"), "--workers", "1") as proxy,

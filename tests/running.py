@@ -12,7 +12,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import IO, Self
 
@@ -20,6 +19,7 @@ import requests
 
 from proxy.errors import Misconfigured
 from proxy.store import Store
+from tests.books import lay_book
 
 ROOT = Path(__file__).parent.parent
 HOST = "shop.example.com"
@@ -199,7 +199,8 @@ class Proxy(Program):
     def start(self) -> None:
         """Return once it answers; a store that is not there yet has its tables already."""
         if self._has_sender and self._store.startswith("sqlite:"):
-            lay_book(Store.of(self._shop, self._store))
+            with suppress(Misconfigured):
+                lay_book(Store.of(self._shop, self._store))
         super().start()
 
     def is_up(self) -> bool:
@@ -207,24 +208,6 @@ class Proxy(Program):
             return requests.get(f"{self.url}/readyz", timeout=5).ok
         except requests.RequestException:
             return False
-
-
-def lay_book(store: Store) -> None:
-    """Lay a book in which nothing is written where no store is: Alembic takes half a second."""
-    if not store.folder.exists():
-        with suppress(Misconfigured):
-            store.prepare()
-            book = store.folder / "checkouts.db"
-            book.touch(mode=0o600)
-            book.write_bytes(_empty_book())
-
-
-@cache
-def _empty_book() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(f"sqlite:///{folder}")
-        store.migrate()
-        return (store.folder / "checkouts.db").read_bytes()
 
 
 def ours(env: Mapping[str, str]) -> dict[str, str]:

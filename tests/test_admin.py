@@ -26,7 +26,7 @@ from proxy.identity import address_hash, address_key
 from proxy.store.book import Book, Change, Seen
 from proxy.tallies import Sight
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
-from tests.books import written
+from tests.books import lay_book, written
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
 from tests.said import JANE, NOON, after, order, received, state
@@ -45,7 +45,7 @@ PAGES = ("shop/", "shop/?period=hour", "shop/checkouts", "shop/dead", "shop/quar
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Web]:
     with served(tmp_path, ADMIN_PASSWORD=PASSWORD) as web:
-        web.store.migrate()
+        lay_book(web.store)
         yield web
 
 
@@ -372,7 +372,7 @@ def test_that_klaviyo_refuses_the_key_is_told_first(operator: Operator, book: Bo
 def test_what_was_looked_for_is_told_where_that_is_switched_on(tmp_path: Path) -> None:
     for audit, is_told in (("on", True), ("off", False)):
         with served(tmp_path, ADMIN_PASSWORD=PASSWORD, AUDIT=audit) as web:
-            web.store.migrate()
+            lay_book(web.store)
             operator = Operator(web.url)
             operator.sign_in()
             with closing(written(web.store)) as book:

@@ -43,7 +43,7 @@ from proxy.store import Inbox, Store
 from proxy.store.book import Book
 from proxy.visits import fold
 from tests.actors import judged_klaviyo
-from tests.books import written
+from tests.books import lay_book, written
 from tests.said import (
     CART,
     DENIED,
@@ -151,7 +151,7 @@ class Scene:
 @contextmanager
 def scene(folder: Path, *, signed: bool = False) -> Iterator[Scene]:
     store = Store(f"sqlite:///{folder}")
-    store.migrate()
+    lay_book(store)
     clock = Clock()
     with (
         judged_klaviyo() as klaviyo,
@@ -427,7 +427,7 @@ def cart(total: int, version: int | None = None) -> Cart:
 
 def test_of_two_carts_without_a_version_the_one_received_last_counts(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}")
-    store.migrate()
+    lay_book(store)
     with (
         closing(written(store)) as book,
         closing(store.inboxes("shop")) as inboxes,

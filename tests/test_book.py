@@ -35,6 +35,7 @@ from proxy.store.book import Book, Change
 from proxy.store.reader import Attempt, Wanted
 from proxy.tallies import EVER, What
 from proxy.visits import fold
+from tests.books import lay_book
 from tests.said import (
     CART,
     JANE,
@@ -703,13 +704,13 @@ def test_a_new_sender_finds_what_the_last_one_wrote(store: Store, book: Book) ->
 
 
 def test_what_is_left_of_a_closed_cart_is_found_among_all_that_was_said_of_it(
-    empty: bytes, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     """Else each post for it would go through all the others.
 
     It is SQLite's plan: PostgreSQL, which has the same index, plans by how many rows there are.
     """
-    (tmp_path / "checkouts.db").write_bytes(empty)
+    lay_book(Store(f"sqlite:///{tmp_path}"))
     tables = Tables(f"sqlite:///{tmp_path}")
     plan = "EXPLAIN QUERY PLAN UPDATE facts SET body = NULL"
     which = "WHERE shop = 'shop' AND cart_id = 'c-1' AND body IS NOT NULL"

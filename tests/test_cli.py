@@ -28,7 +28,7 @@ from proxy.settings import described
 from proxy.store import Store
 from proxy.store.book import Change
 from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo, marks, until
-from tests.books import written
+from tests.books import lay_book, written
 from tests.commands import run, run_apart
 from tests.platform import KEY, Platform, recorded
 from tests.running import ROOT, Proxy, ours
@@ -540,7 +540,7 @@ def at_a_terminal(*arguments: str, **environ: str) -> str:
 def lay_dead(folder: Path, carts: Collection[str], at: datetime = NOON) -> None:
     """Leave a dead letter of each of *carts*, begun at *at*, in the store."""
     store = Store.of("shop", f"sqlite:///{folder}")
-    store.migrate()
+    lay_book(store)
     rules = Rules(settle=timedelta(0), epoch=timedelta(hours=24), modes=Modes(ConsentMode.OPT_OUT))
     refuse = partial(outcomes.refused, reason="no such metric")
     with closing(written(store)) as book, closing(store.inbox()) as inbox:

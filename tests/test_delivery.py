@@ -26,6 +26,7 @@ from proxy.store import Inbox, Store
 from proxy.store.book import Book
 from tests import backlog
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
+from tests.books import lay_book
 from tests.said import after, order, pushed, replay, state
 from tests.watching import watch
 
@@ -108,8 +109,9 @@ def scene(
     **watched: Any,
 ) -> Scene:
     """Return a scene that lasts as long as *stack*; the carts are *source*'s, or pushed."""
-    store = store or Store(f"sqlite:///{folder}")
-    store.migrate()
+    if store is None:
+        store = Store(f"sqlite:///{folder}")
+        lay_book(store)
     clock = Clock()
     klaviyo = stack.enter_context(judged_klaviyo())
     book = stack.enter_context(store.account("shop", Event()))

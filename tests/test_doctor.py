@@ -32,6 +32,7 @@ from proxy.store import Store
 from proxy.tokens import Session, Tokens
 from tests import running
 from tests.actors import KLAVIYO_KEY, SHOP_KEY, TOKEN_KEYS, Page, Shop, environment
+from tests.books import lay_book
 from tests.browser.test_reach import RULES
 from tests.crash.test_clock_jumps import LIBRARIES, Clock
 from tests.platform import KEY, Platform, changed, recorded
@@ -556,7 +557,7 @@ def test_a_database_that_is_away_is_told_without_its_password(
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store.of("shop", f"sqlite:///{tmp_path}/store")
-    store.migrate()
+    lay_book(store)
     return store
 
 

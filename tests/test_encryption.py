@@ -28,6 +28,7 @@ from proxy.store import Store
 from proxy.store.seal import Seal, mark
 from tests import postgres
 from tests.actors import CART, KLAVIYO_KEY, Page, environment, until
+from tests.books import lay_book
 from tests.commands import run, run_apart
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
@@ -167,8 +168,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     with Klaviyo(key=KLAVIYO_KEY).serve() as klaviyo, ExitStack() as stack:
         store = Store.of("shop", url, folder / "spool")
         if request.param == "sqlite":
-            store.folder.mkdir(parents=True)
-            (store.folder / "checkouts.db").write_bytes(request.getfixturevalue("empty"))
+            lay_book(store)
         yield Scene(url, folder, klaviyo, stack)
 
 
@@ -252,7 +252,7 @@ def test_an_address_in_a_sealed_cart_is_erased_once_nothing_will_be_sent(scene: 
 
 def test_what_is_set_aside_as_damaged_is_encrypted_and_salvaged(tmp_path: Path) -> None:
     store = Store.of("shop", f"sqlite:///{tmp_path}", seal=Seal([OLD]))
-    store.migrate()
+    lay_book(store)
     with closing(store.inbox()) as inbox:
         for minute in range(20):
             inbox.append(state(minute, f"c-{minute}", email="canary@shop-demo.io"))

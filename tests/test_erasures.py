@@ -36,11 +36,10 @@ from proxy.identity import Profile, address_hash
 from proxy.store import Store
 from proxy.store.book import Book, Change
 from proxy.store.received import Received
-from tests.books import written
+from tests.books import empty_book, written
 from tests.conftest import Figure
 from tests.said import CART, JANE, JOHN, after, order, pushed, received, state
 from tests.tables import Tables
-from tests.test_model import empty_book
 
 KEYS = tuple(map(identity.address_key, ("an-old-key", "a-new-key")))
 RULES = Rules(

@@ -8,6 +8,7 @@ from email.message import Message
 import pytest
 
 from tests.actors import environment
+from tests.books import lay_book
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
 from tests.web import ORIGIN, SHOP_KEY, Answer, Web, served, token
@@ -54,7 +55,7 @@ REQUESTS = {
 @pytest.fixture(scope="module")
 def operators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     with served(tmp_path_factory.mktemp("headers"), ADMIN_PASSWORD=PASSWORD) as web:
-        web.store.migrate()
+        lay_book(web.store)
         yield web
 
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.checkouts import Status
 from proxy.tallies import Sight
 from tests.actors import SHOP_KEY, Ledger, Page, Shop, environment, judged_klaviyo, until
-from tests.books import written
+from tests.books import lay_book, written
 from tests.running import Proxy
 from tests.said import JANE, NOON
 from tests.web import Web, served
@@ -50,7 +50,7 @@ def test_before_a_sender_ran_there_is_nothing_to_count(web: Web) -> None:
 
 
 def test_a_new_store_has_every_gauge(web: Web) -> None:
-    web.store.migrate()
+    lay_book(web.store)
 
     found = samples(web.url)
 
@@ -59,7 +59,7 @@ def test_a_new_store_has_every_gauge(web: Web) -> None:
 
 
 def test_what_was_looked_for_is_told_by_what_was_seen(web: Web) -> None:
-    web.store.migrate()
+    lay_book(web.store)
     with closing(written(web.store)) as book:
         for sight in (Sight.ARRIVED, Sight.ARRIVED, Sight.MISSING):
             book.looked_for("shop", "c-1", sight, "", NOON)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import count as count_from
 from pathlib import Path
 from random import Random
@@ -55,7 +54,7 @@ from proxy.sandbox.klaviyo import Klaviyo, Request
 from proxy.store import Store
 from proxy.store.inbox import Inbox
 from tests.actors import KLAVIYO_KEY, until
-from tests.books import written
+from tests.books import empty_book, written
 from tests.said import CART, DENIED, NOON
 from tests.watching import watch
 
@@ -139,14 +138,6 @@ class Life:
 
     def _opened(self, thing: Opened) -> Opened:
         return self._end.enter_context(closing(thing))
-
-
-@cache
-def empty_book() -> bytes:
-    """Return a book in which nothing was written: to make one takes long."""
-    with TemporaryDirectory() as folder:
-        Store(f"sqlite:///{folder}").migrate()
-        return (Path(folder) / "checkouts.db").read_bytes()
 
 
 class Killed(BaseException):

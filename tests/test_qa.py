@@ -19,7 +19,7 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from proxy.tokens import Session, Tokens
 from tests.actors import TOKEN_KEYS, Ledger, Page, environment, judged_klaviyo, until
-from tests.books import written
+from tests.books import lay_book, written
 from tests.commands import run
 from tests.operator import PASSWORD, Operator
 from tests.platform import KEY, Platform, recorded
@@ -284,7 +284,7 @@ def test_each_mistake_in_a_token_names_its_step(desk: Desk, text: str, step: str
 
 def test_a_token_that_is_too_old_says_how_old(tmp_path: Path) -> None:
     with served(tmp_path, ADMIN_PASSWORD=PASSWORD, TOKEN_AGE="1") as web:
-        web.store.migrate()
+        lay_book(web.store)
         operator = Operator(web.url)
         operator.sign_in()
         old = signed()
@@ -389,7 +389,7 @@ def test_answers_are_for_those_who_signed_in(desk: Desk) -> None:
 def alone(tmp_path: Path) -> Iterator[tuple[Web, Operator]]:
     """Serve the web half alone: nobody answers."""
     with served(tmp_path, ADMIN_PASSWORD=PASSWORD) as web:
-        web.store.migrate()
+        lay_book(web.store)
         operator = Operator(web.url)
         operator.sign_in()
         yield web, operator

@@ -29,7 +29,7 @@ from proxy.steps import Answer, Step, Verdict, decode, encode, passed
 from proxy.store import Inbox, Store
 from proxy.store.book import Book, Change
 from tests.actors import KLAVIYO_KEY, judged_klaviyo, until
-from tests.books import written
+from tests.books import lay_book, written
 from tests.postgres import Postgres, emptied
 from tests.said import (
     CART,
@@ -235,7 +235,7 @@ def scene(
     folder: Path, stack: ExitStack, source: CartSource | None = None, account: Account = ACCOUNT
 ) -> Scene:
     store = Store(f"sqlite:///{folder}")
-    store.migrate()
+    lay_book(store)
     klaviyo = stack.enter_context(judged_klaviyo())
     book = stack.enter_context(closing(written(store)))
     inboxes = stack.enter_context(closing(store.inboxes("shop")))

@@ -23,7 +23,7 @@ from proxy.regions import COUNTRIES, GROUPS
 from proxy.settings import Settings
 from proxy.store import Store
 from proxy.store.book import Book, Change
-from tests.books import written
+from tests.books import lay_book, written
 from tests.operator import PASSWORD, Operator
 from tests.said import JANE, NOON, after, received, state
 from tests.web import ORIGIN, Web, served, token
@@ -249,7 +249,7 @@ def test_trace_and_the_page_of_a_checkout_tell_it(
     serve: Callable[..., Web], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web = serve(ADMIN_PASSWORD=PASSWORD)
-    web.store.migrate()
+    lay_book(web.store)
     with closing(written(web.store)) as book:
         book.take_in([received(state(0, email=JANE, consent=BANNER, region="DE"))], RULES)
         (checkout,) = book.checkouts("shop", "c-1")

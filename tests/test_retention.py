@@ -20,6 +20,7 @@ from proxy.store import Store
 from proxy.store.book import Book, Change
 from proxy.store.inbox import Inbox
 from proxy.store.reader import Attempt
+from tests.books import lay_book
 from tests.said import GRANTED, JANE, NOON, after, pushed, received, state
 from tests.tables import Tables
 
@@ -165,10 +166,8 @@ PLANS = [
 
 
 @pytest.mark.parametrize("statement", PLANS)
-def test_what_is_old_is_found_without_reading_what_is_not(
-    tmp_path: Path, empty: bytes, statement: str
-) -> None:
-    (tmp_path / "checkouts.db").write_bytes(empty)
+def test_what_is_old_is_found_without_reading_what_is_not(tmp_path: Path, statement: str) -> None:
+    lay_book(Store(f"sqlite:///{tmp_path}"))
     with closing(sqlite3.connect(tmp_path / "checkouts.db")) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
 

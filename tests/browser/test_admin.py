@@ -21,7 +21,7 @@ from proxy.standing import Standing
 from proxy.steps import Answer, Step, Verdict
 from proxy.store import Store
 from proxy.store.book import Book, Change, Seen
-from tests.books import written
+from tests.books import lay_book, written
 from tests.operator import PASSWORD
 from tests.said import JANE, received
 from tests.web import served
@@ -53,7 +53,7 @@ def scene(
 ) -> Iterator[Scene]:
     folder: Path = tmp_path_factory.mktemp("operators")
     with served(folder, ADMIN_PASSWORD=PASSWORD) as web:
-        web.store.migrate()
+        lay_book(web.store)
         if request.param != "nothing yet":
             _happen(web.store, outage=request.param == "an outage")
         yield Scene(f"{web.url}/admin/", request.param)

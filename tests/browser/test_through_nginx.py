@@ -14,6 +14,7 @@ from proxy.sandbox import shop as demo_shop
 from proxy.store import Store
 from proxy.story import tell
 from tests.actors import SHOP_KEY, Ledger, environment, judged_klaviyo
+from tests.books import lay_book
 from tests.running import Nginx, Proxy
 
 
@@ -22,7 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ledger
     """The demo shop behind nginx, over TLS, with the proxy under the same host."""
     folder = tmp_path_factory.mktemp("site")
     store = Store.of("shop", f"sqlite:///{folder}/store")
-    store.migrate()
+    lay_book(store)
     with (
         judged_klaviyo() as klaviyo,
         Proxy(environment(store.folder.parent, klaviyo.url, SETTLE="3")) as proxy,

@@ -20,6 +20,7 @@ from tests.actors import (
     judged_klaviyo,
 )
 from tests.attack.canaries import found
+from tests.books import lay_book
 from tests.browser.test_through_nginx import add_to_cart, cart_id_of
 from tests.running import Nginx, Proxy
 
@@ -62,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Ledger
     """The demo shop behind nginx, over TLS, with the proxy under the same host."""
     folder = tmp_path_factory.mktemp("site")
     store = Store.of("shop", f"sqlite:///{folder}/store")
-    store.migrate()
+    lay_book(store)
     with ExitStack() as stack:
         klaviyo = stack.enter_context(judged_klaviyo())
         env = environment(store.folder.parent, klaviyo.url, SETTLE="1")

@@ -16,6 +16,7 @@ from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from tests import commands
 from tests.actors import SHOP_KEY, TOKEN_KEYS, environment, judged_klaviyo, until
+from tests.books import lay_book
 from tests.running import Proxy
 
 
@@ -75,7 +76,7 @@ def klaviyo() -> Iterator[Klaviyo]:
 def pushed(klaviyo: Klaviyo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     """Serve a proxy to many tests, each with carts of its own."""
     settings = environment(tmp_path_factory.mktemp("push") / "store", klaviyo.url)
-    Store.of("shop", settings["CHECKOUT_PROXY_STORE"]).migrate()
+    lay_book(Store.of("shop", settings["CHECKOUT_PROXY_STORE"]))
     with Proxy(settings) as proxy:
         yield Pushed(proxy.url, settings)
 
