@@ -32,7 +32,7 @@ from proxy.money import Amount
 from proxy.standing import Standing
 from proxy.store import Store, schema
 from proxy.store.book import Book, Change
-from proxy.store.reader import Attempt, Wanted
+from proxy.store.reader import Attempt, DeadLetter, Wanted
 from proxy.tallies import EVER, What
 from proxy.visits import fold
 from tests.books import lay_book
@@ -436,6 +436,18 @@ def test_a_question_keeps_itself_out_of_logs(book: Book) -> None:
 
     assert JANE.encode() in question.body
     assert JANE not in repr(question)
+
+
+def test_a_cart_s_id_which_may_be_its_key_keeps_itself_out_of_logs(book: Book) -> None:
+    secret = "gid://shopify/Cart/Z2N?key=5ecret"
+    take_in(book, state(0, cart_id=secret, email=JANE))
+
+    (found,) = book.search("shop", Wanted(cart_id=secret), 1)
+    letter = DeadLetter(secret, NOON, "no such metric", found.unique_id)
+
+    assert found.cart_id == secret
+    for each in (found, found.place, letter, Wanted(cart_id=secret, after=found.place)):
+        assert "5ecret" not in repr(each)
 
 
 # -- what is erased ----------------------------------------------------------------------

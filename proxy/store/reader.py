@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -51,6 +51,10 @@ class DeadLetter(NamedTuple):
     reason: str
     unique_id: str
 
+    def __repr__(self) -> str:
+        # A cart's id is the key to the cart on some platforms.
+        return f"<DeadLetter {self.unique_id}>"
+
 
 class Place(NamedTuple):
     """A place in a list of checkouts, the shopper's last act first."""
@@ -59,14 +63,17 @@ class Place(NamedTuple):
     cart_id: str
     epoch: datetime
 
+    def __repr__(self) -> str:
+        return f"<Place {self.acted_at}>"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which checkouts are looked for; those after *after*, where a list goes on."""
 
     status: Status | None = None
-    cart_id: str | None = None
-    address_hashes: Collection[str] | None = None
+    cart_id: str | None = field(default=None, repr=False)
+    address_hashes: Collection[str] | None = field(default=None, repr=False)
     after: Place | None = None
 
 
@@ -75,7 +82,7 @@ class Found:
     """A checkout in a list."""
 
     unique_id: str
-    cart_id: str
+    cart_id: str = field(repr=False)
     epoch: datetime
     acted_at: datetime
     status: Status
