@@ -1,5 +1,6 @@
 """Sessions of operators end on the server: a cookie that was copied is of no use afterwards."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -10,8 +11,10 @@ from time import monotonic
 
 import pytest
 
+from proxy.admin.eras import Eras, ErasFile
 from proxy.checkouts import Rules
 from proxy.consents import ConsentMode, Modes
+from proxy.errors import Unavailable
 from proxy.facts import SignedOut
 from proxy.store import Store
 from proxy.store.book import Book
@@ -206,3 +209,20 @@ def test_a_sign_out_without_the_form_of_a_page_ends_nothing(proxy: Proxy) -> Non
 
     assert answer.status_code == 403
     assert answers(operator) == {200}
+
+
+def test_a_disk_that_takes_nothing_is_said_and_nothing_is_left_on_it(tmp_path: Path) -> None:
+    file = ErasFile(tmp_path)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
+    try:
+        with pytest.raises(Unavailable, match="cannot be written"):
+            file.write(Eras(ended=("",), next="two"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    left = list(tmp_path.iterdir())
+
+    file.write(Eras(ended=("",), next="three"))
+
+    assert left == []
+    assert file.read().next == "three"

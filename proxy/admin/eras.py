@@ -44,14 +44,22 @@ class ErasFile:
     def write(self, eras: Eras) -> None:
         """Return once *eras* are on disk, or raise :exc:`Unavailable`."""
         try:
-            # Readable for its owner alone, as such files are.
-            with NamedTemporaryFile(dir=self._path.parent, delete=False) as file:
-                file.write(msgspec.json.encode(eras))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(file.name).replace(self._path)
+            self._replace(msgspec.json.encode(eras))
         except OSError as error:
             raise Unavailable(f"{self._path} cannot be written") from error
+
+    def _replace(self, text: bytes) -> None:
+        # Readable for its owner alone, as such files are.
+        with NamedTemporaryFile(dir=self._path.parent, delete=False) as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).replace(self._path)
+            except OSError:
+                # A disk that is full does not get fuller by each try.
+                Path(file.name).unlink(missing_ok=True)
+                raise
 
 
 _DECODER = msgspec.json.Decoder(Eras)
