@@ -755,13 +755,26 @@ def test_a_cart_id_stands_in_no_log(glass: Glass, deserted: Client) -> None:
     assert SECRET not in glass.nginx.logged() + deserted.nginx.logged()
 
 
+PAGE = {"Referer": f"https://{HOST}/pay?key=r3ferrer", "User-Agent": "br0wser"}
+OF_THE_PAGE = re.compile("r3ferrer|qu3ry|b0dy|br0wser")
+
+
 def test_a_state_leaves_neither_query_nor_body_nor_referrer_in_the_log(glass: Glass) -> None:
-    page = {"Referer": f"https://{HOST}/pay?key=r3ferrer", "User-Agent": "br0wser"}
+    glass.ask("POST", "/co/state?q=qu3ry", data="b0dy", headers=PAGE)
+    glass.ask("POST", "/co/state?q=qu3ry", data="b0dy" * 5 * KIB, headers=PAGE)
 
-    glass.ask("POST", "/co/state?q=qu3ry", data="b0dy", headers=page)
+    until(lambda: '"POST /co/state" 413' in glass.nginx.logged())
+    assert '"POST /co/state" 200' in glass.nginx.logged()
+    assert not OF_THE_PAGE.search(glass.nginx.logged())
 
-    until(lambda: '"POST /co/state" 200' in glass.nginx.logged())
-    assert not re.search("r3ferrer|qu3ry|b0dy|br0wser", glass.nginx.logged())
+
+def test_an_outage_leaves_nothing_of_the_page_in_the_log(deserted: Client) -> None:
+    deserted.ask("POST", "/co/state?q=qu3ry", data="b0dy", headers=PAGE)
+    deserted.ask("GET", "/co/checkout.js?q=qu3ry", headers=PAGE)
+
+    until(lambda: '"GET /co/checkout.js" 502' in deserted.nginx.logged())
+    assert '"POST /co/state" 502' in deserted.nginx.logged()
+    assert not OF_THE_PAGE.search(deserted.nginx.logged())
 
 
 # -- a site that was there before --------------------------------------------------------
