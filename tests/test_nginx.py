@@ -652,14 +652,34 @@ def test_one_client_over_its_rate_does_not_slow_another(glass: Glass) -> None:
     assert answer.status_code == 200
 
 
-def test_addresses_of_one_ipv6_network_are_one_client(glass: Glass) -> None:
-    neighbours = [f"2001:db8:1:2:aaaa::{number}" for number in range(120)]
-    strangers = [f"2001:db8:{number}:2:aaaa::1" for number in range(100, 160)]
+@pytest.mark.parametrize(
+    "address",
+    [
+        "2001:db8:1:2:aaaa::{:x}",
+        "2001:db8:3:0:{:x}:6:7:8",
+        # Here the zeros that nginx writes as two colons are in the network, too.
+        "2001:db8:4::{:x}",
+        "2001:db8::{:x}:6:7:8",
+        "2001:db8::{:x}",
+        "2400::{:x}",
+    ],
+)
+def test_addresses_of_one_ipv6_network_are_one_client(glass: Glass, address: str) -> None:
+    neighbours = [address.format(number) for number in range(1, 121)]
 
     crowd = _pipelined(glass, "/co/state", neighbours)
-    street = _pipelined(glass, "/co/state", strangers)
 
     assert any(answer.startswith("429") for answer in crowd)
+
+
+def test_addresses_of_other_ipv6_networks_are_other_clients(glass: Glass) -> None:
+    strangers = [f"2001:db8:{number:x}:2:aaaa::1" for number in range(256, 281)]
+    strangers += [f"2001:db8:{number:x}::1" for number in range(256, 281)]
+    # What reaches a socket for both kinds is written so.
+    strangers += [f"::ffff:192.0.2.{number}" for number in range(100, 125)]
+
+    street = _pipelined(glass, "/co/state", strangers)
+
     assert all(answer.startswith("200") for answer in street)
 
 
