@@ -936,14 +936,18 @@ def guess(client: Client) -> requests.Response:
     return client.ask("POST", "/admin/sign-in", data={"password": "guess"}, headers=headers)
 
 
+def with_operators_pages(folder: Path) -> dict[str, str]:
+    """Return what an operator edits of site.conf in *folder*, so that it has the pages as well."""
+    include = "include /etc/nginx/checkout-proxy/checkout-proxy-operators.conf;"
+    return {f"# {include}": f"include {folder}/checkout-proxy-operators.conf;"}
+
+
 def test_an_operator_signs_in_through_nginx(tmp_path: Path) -> None:
     word, folder = operator.PASSWORD, tmp_path / "nginx"
     env = environment(tmp_path / "store", "http://127.0.0.1:1", ADMIN_PASSWORD=word)
-    include = "include /etc/nginx/checkout-proxy/checkout-proxy-operators.conf;"
-    edits = {f"# {include}": f"include {folder}/checkout-proxy-operators.conf;"}
     with (
         Proxy(env, "--web-only") as proxy,
-        Nginx(folder, proxy=proxy.address, edits=edits) as nginx,
+        Nginx(folder, proxy=proxy.address, edits=with_operators_pages(folder)) as nginx,
         client_of(nginx) as client,
     ):
         refused = client.ask("GET", "/admin/shop/", allow_redirects=False)
@@ -962,3 +966,19 @@ def test_an_operator_signs_in_through_nginx(tmp_path: Path) -> None:
     assert "No sender has been at work here yet" in page.text
     assert 429 in guesses
     assert "/admin/" not in (folder / "log" / "error.log").read_text()
+
+
+def test_no_page_of_an_operators_is_written_to_nginxs_disk(tmp_path: Path) -> None:
+    # The last quarter of the page has to wait, while nginx could have it already.
+    slowly = {"X-Accel-Limit-Rate": str(384 * KIB)}
+    with (
+        Recorder("x" * 512 * KIB, headers=slowly) as behind,
+        Nginx(tmp_path, proxy=behind.address, edits=with_operators_pages(tmp_path)) as nginx,
+        client_of(nginx) as client,
+    ):
+        before = (tmp_path / "proxy").stat().st_mtime_ns
+
+        answer = client.ask("GET", "/admin/shop/what-would-be-sent")
+
+        assert answer.text == behind.said
+        assert (tmp_path / "proxy").stat().st_mtime_ns == before
