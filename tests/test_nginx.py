@@ -253,6 +253,26 @@ def deserted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture
+def walled(tmp_path: Path) -> Iterator[Glass]:
+    """An nginx at which /v1 and /admin are for one address, which is not ours."""
+    edits = with_operators_pages(tmp_path)
+    edits |= {f"# {each}": each for each in ("allow 203.0.113.10;", "allow 203.0.113.0/24;")}
+    edits |= {"# deny all;": "deny all;"}
+    with (
+        Recorder() as behind,
+        Nginx(tmp_path, proxy=behind.address, edits=edits) as nginx,
+        client_of(nginx) as client,
+    ):
+        yield Glass(nginx, client.session, behind)
+
+
+def with_operators_pages(folder: Path) -> dict[str, str]:
+    """Return what an operator edits of site.conf in *folder*, so that it has the pages as well."""
+    include = "include /etc/nginx/checkout-proxy/checkout-proxy-operators.conf;"
+    return {f"# {include}": f"include {folder}/checkout-proxy-operators.conf;"}
+
+
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[None]:
     with running.logs_shown():
@@ -346,6 +366,24 @@ def test_no_detour_leads_to_what_is_for_the_operator(glass: Glass, path: str) ->
         connection.recv(KIB)
 
     assert glass.behind.seen == []
+
+
+def test_no_detour_leads_past_the_addresses_that_may_call(walled: Glass) -> None:
+    def asked(target: str) -> str:
+        with walled.dial() as connection, connection.makefile("rb") as answer:
+            connection.sendall(f"GET {target} HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode())
+            return answer.readline().decode().split()[1]
+
+    detours = ["/v1/orders/../../co/x", "/admin/x/../../co/x", "/basket/../v1/orders", "//co/x"]
+    detours += ["/co/x/../../v1/orders", "/co/../admin/x", "/v1/../co/checkout.js"]
+    answers = [asked(target) for target in detours]
+    straight = [asked(target) for target in ("/v1/orders", "/admin/x", "/co/x", "/co/checkout.js")]
+    as_to_a_proxy = asked(f"https://{HOST}/co/y")
+
+    assert set(answers) <= {"403", "404"}
+    assert straight == ["403", "403", "200", "200"]
+    assert as_to_a_proxy == "200"
+    assert walled.behind.paths == ["/co/x", "/co/checkout.js", "/co/y"]
 
 
 # -- who is asking -----------------------------------------------------------------------
@@ -705,17 +743,11 @@ def test_a_client_has_only_so_many_requests_open(glass: Glass, path: str, most: 
         assert answer.headers["Retry-After"] == "5"
 
 
-def test_the_shops_surface_may_be_kept_to_an_address(tmp_path: Path) -> None:
-    uncommented = {"# allow 203.0.113.10;": "allow 203.0.113.10;", "# deny all;": "deny all;"}
-    with (
-        Recorder() as behind,
-        Nginx(tmp_path, proxy=behind.address, edits=uncommented) as nginx,
-        client_of(nginx) as client,
-    ):
-        shop, other = (
-            client.ask("POST", "/v1/orders", headers={"X-Test-Address": address})
-            for address in ("203.0.113.10", "203.0.113.11")
-        )
+def test_the_shops_surface_may_be_kept_to_an_address(walled: Glass) -> None:
+    shop, other = (
+        walled.ask("POST", "/v1/orders", headers={"X-Test-Address": address})
+        for address in ("203.0.113.10", "203.0.113.11")
+    )
 
     assert shop.status_code == 200
     assert_problem(other, 403)
@@ -934,12 +966,6 @@ def _trickle(connection: ssl.SSLSocket, request: bytes) -> bytes:
 def guess(client: Client) -> requests.Response:
     headers = {"X-Test-Address": "203.0.113.7"}
     return client.ask("POST", "/admin/sign-in", data={"password": "guess"}, headers=headers)
-
-
-def with_operators_pages(folder: Path) -> dict[str, str]:
-    """Return what an operator edits of site.conf in *folder*, so that it has the pages as well."""
-    include = "include /etc/nginx/checkout-proxy/checkout-proxy-operators.conf;"
-    return {f"# {include}": f"include {folder}/checkout-proxy-operators.conf;"}
 
 
 def test_an_operator_signs_in_through_nginx(tmp_path: Path) -> None:
