@@ -50,11 +50,15 @@ class Clients:
         return Source.TOLD if _address(told) is not None else Source.NOBODY
 
     def client(self, peer: str, told: str) -> str:
-        """Return who posts, an address or a network of one client's; nothing where nobody knows.
-
-        What *told* says counts only where *peer* is believed.
-        """
+        """Return who posts, as :meth:`caller` says; nothing where that is no shopper."""
         return _client(self, peer, told)
+
+    def caller(self, peer: str, told: str) -> str:
+        """Return who sent what came of *peer*, an address or a network of one client's.
+
+        It is whom a *peer* that is believed has *told*, else the peer, whatever it says.
+        """
+        return _network(_whence(self, peer, told))
 
     def is_inside(self, text: str) -> bool:
         """Tell whether *text* is no shopper's address: a proxy's, or none, as of a Unix socket."""
@@ -64,10 +68,13 @@ class Clients:
 
 @lru_cache(maxsize=4096)
 def _client(clients: Clients, peer: str, told: str) -> str:
-    source = clients.source(peer, told)
-    text = {Source.TOLD: told, Source.NOBODY: "", Source.CALLER: peer}[source]
+    whence = _whence(clients, peer, told)
     # An address of the inner network is a proxy's before nginx: all shoppers would be one.
-    return "" if clients.is_inside(text) else _network(text)
+    return "" if clients.is_inside(whence) else _network(whence)
+
+
+def _whence(clients: Clients, peer: str, told: str) -> str:
+    return told if clients.source(peer, told) is Source.TOLD else peer
 
 
 def _network(text: str) -> str:
@@ -75,7 +82,7 @@ def _network(text: str) -> str:
     address = _address(text)
     if isinstance(address, IPv6Address):
         return str(ip_network((address, 64), strict=False))
-    return str(address)
+    return text if address is None else str(address)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -122,6 +122,19 @@ def test_after_ten_wrong_passwords_no_more_are_heard(web: Web) -> None:
     assert operator.cookie == ""
 
 
+def test_who_comes_past_nginx_is_no_other_client_by_another_word(web: Web) -> None:
+    kind, wrong = "application/x-www-form-urlencoded", b"password=another-password"
+
+    statuses = [
+        web.ask(
+            "POST", "/admin/sign-in", wrong, Content_Type=kind, X_Real_IP=f"somebody {number}"
+        ).status
+        for number in range(11)
+    ]
+
+    assert statuses == [403] * 10 + [429]
+
+
 def test_of_many_passwords_at_once_ten_are_heard() -> None:
     sign_in = SignIn(PASSWORD, "secret", lambda: NOON)
 
@@ -193,7 +206,10 @@ def test_of_many_clients_together_a_few_tries_each_are_heard() -> None:
         ("8.8.8.8", "203.0.113.7", "8.8.8.8"),
         ("192.0.2.9", "203.0.113.7", "203.0.113.7"),
         ("127.0.0.1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("127.0.0.1", "unix:", "unix:"),
+        ("127.0.0.1", "fd00:1:2:3:4:5:6:7", "fd00:1:2:3::/64"),
+        ("127.0.0.1", "unix:", "127.0.0.1"),
+        ("172.18.0.2", "no address", "172.18.0.2"),
+        ("", "", ""),
     ],
 )
 def test_a_client_is_who_a_trusted_proxy_says_it_is_and_cannot_say_so_itself(

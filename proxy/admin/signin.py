@@ -71,9 +71,9 @@ class SignIn:
         self._lock = threading.Lock()
 
     def client(self, request: Request) -> str:
-        """Return whose *request* it is: on a network of our own, by the address that was told."""
+        """Return whose *request* it is; operators may well be on a network of our own."""
         peer, told = request.remote_addr or "", request.headers.get("X-Real-IP", "")
-        return self._clients.client(peer, told) or told or peer
+        return self._clients.caller(peer, told)
 
     def hears(self, client: str) -> bool:
         """Tell whether a password of *client* is heard at all just now; then it counts as wrong.
