@@ -55,23 +55,28 @@ class Drained:
     throttled: int
 
 
-def lay_up(store: Store, count: int) -> None:
-    """Leave *count* due checkouts in *store*, as a sender does that Klaviyo does not answer."""
+def lay_up(store: Store, count: int, **more: Any) -> None:
+    """Leave *count* due checkouts in *store*, as a sender does that Klaviyo does not answer.
+
+    *more* is what their pages say besides.
+    """
     store.migrate()
-    said = _said(count)
+    said = _said(count, more)
     with closing(written(store)) as book:
         while batch := list(islice(said, 1_000)):
             book.take_in(batch, _RULES)
 
 
-def _said(count: int) -> Iterator[Received]:
+def _said(count: int, more: dict[str, Any]) -> Iterator[Received]:
     began = datetime.now(UTC) - timedelta(hours=1)
     for number in range(count):
         about: dict[str, Any] = {"shop": "shop", "cart_id": f"c-{number}"}
         at = began + timedelta(microseconds=number)
         cart = CartPushed(id=f"p-{number}", received_at=at, cart=_CART, **about)
         email = f"jane.{number}@shop-demo.io"
-        state = StatePosted(id=f"s-{number}", received_at=at, acted_at=at, email=email, **about)
+        state = StatePosted(
+            id=f"s-{number}", received_at=at, acted_at=at, email=email, **about, **more
+        )
         for seq, fact in enumerate((cart, state), 2 * number + 1):
             yield received(fact, seq, inbox="an-inbox-that-is-gone")
 

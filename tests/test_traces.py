@@ -2,16 +2,24 @@
 
 import base64
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 import requests
+import sqlalchemy.event
 from psycopg import sql
 
+from proxy.store import Store
 from tests import postgres
 from tests.actors import SHOP_KEY, Page, Shop, environment, judged_klaviyo, until
+from tests.backlog import lay_up
+from tests.books import written
 from tests.postgres import Postgres
 from tests.running import Proxy
 
@@ -120,6 +128,37 @@ def test_neither_who_was_sent_nor_who_was_erased_is_found_in_any_byte_of_the_sto
             until(lambda: not found(everything(), *SENT, *WAITS, *tokens))
     assert found(everything(), *SENT, *WAITS, *tokens) == set()
     assert len(klaviyo.events) == 1
+
+
+@pytest.mark.parametrize("where", ["as we have it", "FILE"])
+def test_what_sqlite_sorts_lies_in_no_file_outside_of_the_store(tmp_path: Path, where: str) -> None:
+    url = f"sqlite:///{tmp_path}"
+    store = Store(url)
+    lay_up(store, 800, checkout_url=f"https://shop-demo.io/{'canary' * 600}")
+    seen: set[str] = set()
+
+    with closing(written(store)) as book:
+        sqlalchemy.event.listen(book._engine, "connect", partial(_watch, seen, where))
+        due = book.due("shop", datetime.now(UTC), 1_000)
+
+    assert len(due) == 800
+    # The control: as SQLite has it by itself, people are found there.
+    assert seen == (set() if where != "FILE" else {"canary"})
+
+
+def _watch(seen: set[str], where: str, connection: sqlite3.Connection, _record: object) -> None:
+    """Look, while *connection* is at work, into the files that SQLite makes for itself."""
+    if where == "FILE":
+        connection.execute("PRAGMA temp_store = FILE")
+
+    def look() -> int:
+        for path in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                if "etilqs_" in str(path.readlink()):
+                    seen.update(found(iter([path.read_bytes()]), "canary"))
+        return 0
+
+    connection.set_progress_handler(look, 20_000)
 
 
 CART = {"currency": "EUR", "total": "20.00", "items": [

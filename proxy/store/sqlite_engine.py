@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, event
 
+from proxy.store import pragmas
 from proxy.store.schema import set_seal
 from proxy.store.seal import Seal
 
@@ -19,11 +20,5 @@ def engine(path: Path, seal: Seal) -> Engine:
         hide_parameters=True,  # an error would tell the log whose address it was about
     )
     set_seal(made, seal)
-    event.listen(made, "connect", _durable)
+    event.listen(made, "connect", lambda connection, _record: pragmas.tell(connection))
     return made
-
-
-def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")  # What is erased is overwritten.
