@@ -3,6 +3,9 @@
 It is not made of the token keys: they rotate, and who was hashed before would not be found by an
 erasure. In the store it lies locked under each of the shop's secrets, as a disk's key does under
 several passwords, so that whoever has the store alone cannot tell whose a hash is.
+
+Where no secret opens it, another is made, with the next number. The locks on the one before stay:
+it may be the secrets that are wrong, and be put right.
 """
 
 import hmac
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from proxy.store.book import Book
 
 logger = logging.getLogger(__name__)
+
+Lock = tuple[int, bytes]
+"""A lock, behind the number of the key in it."""
 
 _LENGTH = _NONCE = 32
 _TAG = 16
@@ -35,28 +41,40 @@ def opened(lock: bytes, under: bytes) -> bytes | None:
     return _masked(body[_NONCE:], under, body[:_NONCE])
 
 
-def found(locks: Sequence[bytes], under: Sequence[bytes]) -> bytes | None:
-    """Return the key in *locks*, where any of *under* opens one."""
-    keys = (opened(lock, each) for lock in locks for each in under)
-    return next((key for key in keys if key is not None), None)
+def found(locks: Sequence[Lock], under: Sequence[bytes]) -> dict[int, bytes]:
+    """Return the keys in *locks* that any of *under* opens, by their numbers, the newest last."""
+    keys = ((number, opened(lock, each)) for number, lock in locks for each in under)
+    return dict(sorted((number, key) for number, key in keys if key is not None))
 
 
-def kept(book: "Book", shop: str, under: Sequence[bytes]) -> bytes:
-    """Return the key of *shop* from its *book*, which keeps it under all of *under* from now on.
+def lost(locks: Sequence[Lock], under: Sequence[bytes]) -> set[int]:
+    """Return the numbers of the keys in *locks* that none of *under* opens."""
+    return {number for number, _ in locks} - found(locks, under).keys()
 
-    Where none of them opens it, another is made.
+
+def kept(book: "Book", shop: str, under: Sequence[bytes]) -> list[bytes]:
+    """Return the keys of *shop* that any of *under* opens in its *book*, the newest last.
+
+    From now on all of *under* open them, and no other secret does. Where none opens any, another
+    is made.
     """
     locks = book.locks(shop)
-    key = found(locks, under)
-    if key is None and locks:
+    known = found(locks, under) or _another(shop, locks)
+    # Of another key there is no other lock: were it deleted, the key would be lost for good.
+    others = [(number, lock) for number, lock in locks if number not in known]
+    ours = [(number, locked(key, each)) for number, key in known.items() for each in under]
+    book.keep_locks(shop, [*others, *ours])
+    return list(known.values())
+
+
+def _another(shop: str, locks: Sequence[Lock]) -> dict[int, bytes]:
+    if locks:
         words = (
-            "%s: all secrets have changed at once: addresses hashed before are not found by them"
+            "%s: all secrets have changed at once: addresses hashed before are not found by them "
+            "until one of the old ones is put back"
         )
         logger.warning(words, shop)
-    known = key or secrets.token_bytes(_LENGTH)
-    if len(locks) != len(under) or not all(found(locks, [each]) == known for each in under):
-        book.keep_locks(shop, [locked(known, each) for each in under])
-    return known
+    return {1 + max((number for number, _ in locks), default=0): secrets.token_bytes(_LENGTH)}
 
 
 def _masked(key: bytes, under: bytes, nonce: bytes) -> bytes:

@@ -107,9 +107,9 @@ def work_alone(read: shops.Read) -> None:
 def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
     klaviyo = _klaviyo(settings)
     with closing(store.inboxes(settings.shop)) as inboxes, source(settings) as carts:
-        key = personkey.kept(book, settings.shop, _locking_keys(settings))
+        keys = personkey.kept(book, settings.shop, locking_keys(settings))
         sender = Sender(
-            account(settings, key),
+            account(settings, keys),
             inboxes=inboxes,
             book=book,
             source=carts,
@@ -143,10 +143,11 @@ def _noting_what_is_sealed(shop: str, book: Book) -> Iterator[None]:
 # -- from settings to values -------------------------------------------------------------
 
 
-def account(settings: Settings, person_key: bytes = b"") -> Account:
+def account(settings: Settings, person_keys: Sequence[bytes] = ()) -> Account:
     """Return how the checkouts of a shop are judged and how its events look.
 
-    Addresses are hashed with *person_key*; without one, with what the newest token key gives.
+    Addresses are hashed with the last of *person_keys*, and found by all of them; without any,
+    with what the newest token key gives.
     """
     of_tokens = tuple(map(identity.address_key, _secrets(settings)))
     return Account(
@@ -158,10 +159,14 @@ def account(settings: Settings, person_key: bytes = b"") -> Account:
                 ConsentMode(settings.consent),
                 {region: ConsentMode(mode) for region, mode in settings.consent_regions},
             ),
-            address_key=person_key or identity.address_key((settings.token_keys or ("",))[-1]),
+            address_key=(
+                person_keys[-1]
+                if person_keys
+                else identity.address_key((settings.token_keys or ("",))[-1])
+            ),
         ),
         # Earlier versions hashed with what token keys give.
-        person_keys=(*of_tokens, person_key) if person_key else of_tokens,
+        person_keys=(*of_tokens, *person_keys),
         late=settings.late,
         keep=settings.keep,
         metric=settings.metric,
@@ -186,8 +191,8 @@ def _secrets(settings: Settings) -> tuple[str, ...]:
     return settings.token_keys or (settings.klaviyo_key or "checkout-proxy",)
 
 
-def _locking_keys(settings: Settings) -> tuple[bytes, ...]:
-    """Return what the person key lies under: one of these is left when another is changed."""
+def locking_keys(settings: Settings) -> tuple[bytes, ...]:
+    """Return what the person keys lie under: one of these is left when another is changed."""
     known = dict.fromkeys([*_secrets(settings), *filter(None, [settings.klaviyo_key])])
     return tuple(map(identity.address_key, known))
 

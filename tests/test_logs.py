@@ -20,8 +20,8 @@ WHO = "canary@shop-demo.io"
 def hashed(folder: Path) -> str:
     """Return what stands for the address of whoever has been in the store in *folder*."""
     with closing(Store.of("shop", f"sqlite:///{folder}").book()) as book:
-        key = personkey.found(book.locks("shop"), [address_key(TOKEN_KEYS.split(",")[-1])])
-    assert key is not None
+        found = personkey.found(book.locks("shop"), [address_key(TOKEN_KEYS.split(",")[-1])])
+    (key,) = found.values()
     return address_hash(WHO, key)
 
 

@@ -109,7 +109,7 @@ def _where(shop: Shop, reader: "Reader", words: str) -> str:
     """Return where to find what *words* name: neither an address nor a secret is in it."""
     if "@" in words and reader.checkout(shop.name, words) is None:
         kept = personkey.found(reader.locks(shop.name), shop.address_keys)
-        keys = [*shop.address_keys, *filter(None, [kept])]
+        keys = [*shop.address_keys, *kept.values()]
         hashes = (address_hash(words, key) for key in keys)
         return url_for("admin.checkouts", shop=shop.name, address=",".join(hashes))
     if reader.checkout(shop.name, words) is not None:

@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
+from proxy import personkey, work
 from proxy.doctor import book, disk
-from proxy.doctor.finding import Finding, Verdict, warning, well, wrong
+from proxy.doctor.finding import Finding, Verdict, skipped, warning, well, wrong
 from proxy.doctor.setup import Setup
 from proxy.errors import Misconfigured, StoreAway
 from proxy.settings import Settings, variable
@@ -27,6 +28,7 @@ def findings(setup: Setup) -> Iterator[Finding]:
     yield from _damaged(store)
     if not book.closed(setup):
         yield _sealed(store, setup.settings)
+        yield _hashes(store, setup.settings)
 
 
 def _in_folder(store: Store) -> Iterator[Finding]:
@@ -86,6 +88,27 @@ def _sealed(store: Store, settings: Settings) -> Finding:
         words = f"{others} values in the book do not lie under the last key yet"
         return warning("encryption", words, "The sender brings them there; keep the older keys.")
     return well("encryption", f"all lies under the last key, {current or 'which is off'}")
+
+
+def _hashes(store: Store, settings: Settings) -> Finding:
+    """Return whether the secrets open what addresses were hashed with, now and before."""
+    if not (settings.token_keys or settings.klaviyo_key):
+        return skipped("hashes", "none of the secrets is known here that open their key")
+    with closing(store.book()) as opened:
+        locks = opened.locks(settings.shop)
+    lost = personkey.lost(locks, work.locking_keys(settings))
+    if not lost:
+        return well("hashes", "the secrets open all that addresses were hashed with")
+    numbers = " and ".join(map(str, sorted(lost)))
+    words = (
+        f"of the {len(dict(locks))} keys that addresses were hashed with none of the secrets opens "
+        f"number {numbers}: who was sent or erased then is not found by an address"
+    )
+    remedy = (
+        "The secrets were all new at once: put one of those of before back, first in "
+        f"{variable('token_keys')}, and reload. Where they are gone, docs/tokens.md has more."
+    )
+    return warning("hashes", words, remedy)
 
 
 # -- PostgreSQL --------------------------------------------------------------------------

@@ -257,10 +257,13 @@ class Book(Reader):
         with self._engine.begin() as connection:
             _put_account(connection, {"shop": shop, **asdict(standing)})
 
-    def keep_locks(self, shop: str, locks: Sequence[bytes]) -> None:
-        """Keep *locks*, and no others, on the key that *shop*'s addresses are hashed with."""
+    def keep_locks(self, shop: str, locks: Sequence[tuple[int, bytes]]) -> None:
+        """Keep *locks*, and no others, on the keys that *shop*'s addresses are hashed with."""
         table = schema.locks
-        rows = [{"shop": shop, "lock": lock} for lock in locks]
+        rows = [
+            {"shop": shop, "place": place, "number": number, "lock": lock}
+            for place, (number, lock) in enumerate(locks)
+        ]
         with self._engine.begin() as connection:
             connection.execute(delete(table).where(table.c.shop == shop))
             connection.execute(insert(table), rows)

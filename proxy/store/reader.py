@@ -336,12 +336,13 @@ class Reader:
         with self._engine.connect() as connection:
             return connection.execute(query).scalar() is not None
 
-    def locks(self, shop: str) -> list[bytes]:
-        """Return the key that *shop*'s addresses are hashed with, under each of its secrets."""
+    def locks(self, shop: str) -> list[tuple[int, bytes]]:
+        """Return the keys that *shop*'s addresses are hashed with, locked, each with its number."""
         table = schema.locks
-        query = select(table.c.lock).where(table.c.shop == shop)
+        query = select(table.c.number, table.c.lock).where(table.c.shop == shop)
         with self._engine.connect() as connection:
-            return list(connection.execute(query).scalars())
+            rows = connection.execute(query.order_by(table.c.place))
+            return [(number, lock) for number, lock in rows]
 
     def sealed_under(self, shop: str) -> dict[str, int]:
         """Return how many values lie in the book under keys of which mark; ``""``: unsealed."""

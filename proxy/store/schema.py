@@ -319,13 +319,15 @@ sign_outs = Table(
     PrimaryKeyConstraint("shop", "session"),
 )
 
-# The key that addresses are hashed with, once under each of the shop's secrets.
+# The keys that addresses are hashed with, by number, each once under each of the shop's secrets.
 locks = Table(
     "locks",
     book,
     Column("shop", String(64), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
     Column("lock", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("shop", "lock"),
+    PrimaryKeyConstraint("shop", "place"),
 )
 
 accounts = Table(
