@@ -26,6 +26,11 @@ _LENGTH = _NONCE = 32
 _TAG = 16
 
 
+def lock_key(secret: str) -> bytes:
+    """Return what a lock under *secret* is made with, and nothing else is."""
+    return hmac.digest(secret.encode(), b"checkout-proxy.person-key", "sha256")
+
+
 def locked(key: bytes, under: bytes) -> bytes:
     """Return *key*, which :func:`opened` gives back to whoever has *under*."""
     nonce = secrets.token_bytes(_NONCE)
@@ -78,9 +83,9 @@ def _another(shop: str, locks: Sequence[Lock]) -> dict[int, bytes]:
 
 
 def _masked(key: bytes, under: bytes, nonce: bytes) -> bytes:
-    mask = hmac.digest(under, b"checkout-proxy.person-key.mask" + nonce, "sha256")
+    mask = hmac.digest(under, b"mask" + nonce, "sha256")
     return bytes(one ^ other for one, other in zip(key, mask, strict=True))
 
 
 def _tag(body: bytes, under: bytes) -> bytes:
-    return hmac.digest(under, b"checkout-proxy.person-key.tag" + body, "sha256")[:_TAG]
+    return hmac.digest(under, b"tag" + body, "sha256")[:_TAG]

@@ -194,7 +194,7 @@ def _secrets(settings: Settings) -> tuple[str, ...]:
 def locking_keys(settings: Settings) -> tuple[bytes, ...]:
     """Return what the person keys lie under: one of these is left when another is changed."""
     known = dict.fromkeys([*_secrets(settings), *filter(None, [settings.klaviyo_key])])
-    return tuple(map(identity.address_key, known))
+    return tuple(map(personkey.lock_key, known))
 
 
 @contextmanager

@@ -723,7 +723,7 @@ def test_a_checkout_is_sent_and_another_called_off_by_a_button(tmp_path: Path) -
 def test_an_address_is_found_under_the_key_that_the_sender_keeps(
     book: Book, operator: Operator
 ) -> None:
-    (key,) = personkey.kept(book, "shop", [address_key(TOKEN_KEY)])
+    (key,) = personkey.kept(book, "shop", [personkey.lock_key(TOKEN_KEY)])
     take_in(book, state(email=JANE), rules=replace(RULES, address_key=key))
 
     assert "c-1" in text(operator.page(operator.search(JANE)))

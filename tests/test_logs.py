@@ -9,7 +9,7 @@ import pytest
 
 from proxy import personkey
 from proxy.checkouts import Status
-from proxy.identity import address_hash, address_key
+from proxy.identity import address_hash
 from proxy.store import Store
 from tests.actors import SHOP_KEY, TOKEN_KEYS, Ledger, Page, Shop, environment, judged_klaviyo
 from tests.running import Proxy
@@ -20,7 +20,7 @@ WHO = "canary@shop-demo.io"
 def hashed(folder: Path) -> str:
     """Return what stands for the address of whoever has been in the store in *folder*."""
     with closing(Store.of("shop", f"sqlite:///{folder}").book()) as book:
-        found = personkey.found(book.locks("shop"), [address_key(TOKEN_KEYS.split(",")[-1])])
+        found = personkey.found(book.locks("shop"), [personkey.lock_key(TOKEN_KEYS.split(",")[-1])])
     (key,) = found.values()
     return address_hash(WHO, key)
 

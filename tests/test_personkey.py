@@ -12,7 +12,8 @@ import pytest
 
 from proxy import personkey, shops, work
 from proxy.checkouts import Status
-from proxy.identity import address_hash, address_key
+from proxy.identity import address_hash
+from proxy.personkey import lock_key
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.store import Store
 from proxy.store.book import Book
@@ -20,8 +21,8 @@ from tests.actors import KLAVIYO_KEY, Ledger, environment, until
 from tests.backlog import lay_up
 from tests.commands import run
 
-OLD, NEW, KLAVIYO = map(address_key, ("an-old-key", "a-new-key", "klaviyos-key"))
-KLAVIYO_OF_STAGING = address_key("klaviyos-key-for-staging")
+OLD, NEW, KLAVIYO = map(lock_key, ("an-old-key", "a-new-key", "klaviyos-key"))
+KLAVIYO_OF_STAGING = lock_key("klaviyos-key-for-staging")
 
 
 @pytest.fixture
@@ -39,6 +40,14 @@ def test_what_was_locked_is_opened_by_whoever_has_the_secret_and_by_nobody_else(
     assert personkey.opened(lock[:-1] + b"?", OLD) is None
     assert personkey.opened(b"", OLD) is None
     assert b"k" * 4 not in lock
+
+
+def test_what_marks_people_and_hashes_addresses_opens_no_lock(tmp_path: Path, book: Book) -> None:
+    (settings,) = shops.read(environment(tmp_path, "http://127.0.0.1:1"))
+    personkey.kept(book, "shop", work.locking_keys(settings))
+
+    assert len(personkey.found(book.locks("shop"), work.locking_keys(settings))) == 1
+    assert personkey.found(book.locks("shop"), work.account(settings).person_keys) == {}
 
 
 def test_token_keys_that_rotate_leave_it_as_it_was(book: Book) -> None:

@@ -108,7 +108,7 @@ def _erasure(shop: str, *, cart_id: str = "", **whom: str | None) -> ErasureAske
 def _where(shop: Shop, reader: "Reader", words: str) -> str:
     """Return where to find what *words* name: neither an address nor a secret is in it."""
     if "@" in words and reader.checkout(shop.name, words) is None:
-        kept = personkey.found(reader.locks(shop.name), shop.address_keys)
+        kept = personkey.found(reader.locks(shop.name), shop.lock_keys)
         keys = [*shop.address_keys, *kept.values()]
         hashes = (address_hash(words, key) for key in keys)
         return url_for("admin.checkouts", shop=shop.name, address=",".join(hashes))

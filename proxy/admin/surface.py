@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shop:
-    """What the pages need of one shop; *address_keys* open what its addresses are hashed with."""
+    """What the pages need of one shop.
+
+    Its addresses are hashed with *address_keys*, or with what *lock_keys* open.
+    """
 
     name: str
     store: Store
     append: Callable[[Fact], None]
     address_keys: Sequence[bytes] = field(repr=False)
+    lock_keys: Sequence[bytes] = field(repr=False)
     settle: timedelta
     revision: str
     metric: str
