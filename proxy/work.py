@@ -106,7 +106,11 @@ def work_alone(read: shops.Read) -> None:
 
 def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -> None:
     klaviyo = _klaviyo(settings)
-    with closing(store.inboxes(settings.shop)) as inboxes, source(settings) as carts:
+    with (
+        _noting_what_is_sealed(settings.shop, book),
+        closing(store.inboxes(settings.shop)) as inboxes,
+        source(settings) as carts,
+    ):
         keys = personkey.kept(book, settings.shop, locking_keys(settings))
         sender = Sender(
             account(settings, keys),
@@ -123,7 +127,7 @@ def _send(settings: Settings, store: Store, book: Book, stop: threading.Event) -
             settings.shop,
             settings.klaviyo_url,
         )
-        with closing(sender), _noting_what_is_sealed(settings.shop, book):
+        with closing(sender):
             sender.run(stop)
         logger.info("the sender of %s has stopped", settings.shop)
 

@@ -141,6 +141,10 @@ class Scene:
         found += self.tables.ask("SELECT cart FROM carts")
         return [value for row in found for value in row]
 
+    def locks(self) -> list[bytes]:
+        """Return the locks on what addresses are hashed with, as they lie there."""
+        return [lock for (lock,) in self.tables.ask("SELECT lock FROM locks ORDER BY place")]
+
     def book_files(self) -> bytes:
         """Return each byte of the book, its log included; nothing where it is PostgreSQL's."""
         return b"".join(path.read_bytes() for path in self.folder.glob("shop/checkouts.db*"))
@@ -407,6 +411,26 @@ def test_one_fact_that_is_damaged_is_not_taken_in_and_stops_no_other(scene: Scen
 
     assert decisions[0].startswith("cannot be taken in")
     assert decisions[1].startswith("pending")
+
+
+def test_what_addresses_are_hashed_with_is_encrypted_and_waits_for_its_key(scene: Scene) -> None:
+    with scene.sender(OLD):
+        until(scene.locks)
+    before = scene.locks()
+
+    with scene.sender(OTHER):
+        until(lambda: "put that key back" in command("status", **scene.environ(OTHER)).output)
+    doctor = command("doctor", "--only", "store", **scene.environ(OTHER))
+    meanwhile = scene.locks()
+    with scene.sender(OLD, NEW):
+        until(lambda: scene.locks() != before)
+
+    assert all(opens(OLD, lock) for lock in before)
+    assert meanwhile == before
+    assert "skipped" in doctor.output
+    assert all(opens(NEW, lock) for lock in scene.locks())
+    with closing(scene.store(NEW).book()) as book:
+        assert {number for number, _ in book.locks("shop")} == {1}
 
 
 # -- rotation ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from proxy import personkey, work
 from proxy.doctor import book, disk
 from proxy.doctor.finding import Finding, Verdict, skipped, warning, well, wrong
 from proxy.doctor.setup import Setup
-from proxy.errors import Misconfigured, StoreAway
+from proxy.errors import Misconfigured, StoreAway, StoreSealed
 from proxy.settings import Settings, variable
 from proxy.store import Store
 from proxy.store.seal import OFF, Seal, mark, missing
@@ -94,8 +94,11 @@ def _hashes(store: Store, settings: Settings) -> Finding:
     """Return whether the secrets open what addresses were hashed with, now and before."""
     if not (settings.token_keys or settings.klaviyo_key):
         return skipped("hashes", "none of the secrets is known here that open their key")
-    with closing(store.book()) as opened:
-        locks = opened.locks(settings.shop)
+    try:
+        with closing(store.book()) as opened:
+            locks = opened.locks(settings.shop)
+    except StoreSealed:
+        return skipped("hashes", "their key is encrypted, too")
     lost = personkey.lost(locks, work.locking_keys(settings))
     if not lost:
         return well("hashes", "the secrets open all that addresses were hashed with")

@@ -28,6 +28,7 @@ KEYS = {
     schema.carts: ("cart_id",),
     schema.checkouts: ("cart_id", "epoch"),
     schema.questions: ("id",),
+    schema.locks: ("place",),
 }
 
 

@@ -326,7 +326,7 @@ locks = Table(
     Column("shop", String(64), nullable=False),
     Column("place", Integer, nullable=False),
     Column("number", Integer, nullable=False),
-    Column("lock", LargeBinary, nullable=False),
+    Column("lock", Sealed, nullable=False),
     PrimaryKeyConstraint("shop", "place"),
 )
 
