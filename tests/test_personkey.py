@@ -20,6 +20,7 @@ from proxy.store.book import Book
 from tests.actors import KLAVIYO_KEY, Ledger, environment, until
 from tests.backlog import lay_up
 from tests.commands import run
+from tests.tables import Tables
 
 OLD, NEW, KLAVIYO = map(lock_key, ("an-old-key", "a-new-key", "klaviyos-key"))
 KLAVIYO_OF_STAGING = lock_key("klaviyos-key-for-staging")
@@ -104,6 +105,14 @@ def test_keys_that_open_are_all_known_and_the_newest_comes_last_each_time(book: 
     assert personkey.kept(book, "shop", [NEW, OLD]) == [*first, *second]
     # Both are under the new one by now.
     assert personkey.kept(book, "shop", [NEW]) == [*first, *second]
+
+
+def test_who_deletes_the_locks_has_another_key_made(book: Book, tables: Tables) -> None:
+    before = personkey.kept(book, "shop", [OLD])
+
+    tables.ask("DELETE FROM locks WHERE shop = 'shop'")
+
+    assert personkey.kept(book, "shop", [OLD]) != before
 
 
 def test_who_was_sent_before_a_start_under_wrong_secrets_is_erased_once_they_are_right(
