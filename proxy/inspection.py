@@ -205,6 +205,9 @@ def _customer(session: Session) -> str:
 def _look_at_members(walk: _Walk, shop: Shop, posted: Posted) -> None:
     with walk.step("address", _typed(posted.email)):
         states.email(posted.email)
+    if any(each and states.name(each) is None for each in (posted.first_name, posted.last_name)):
+        words = "one is too long, or has a link or markup in it, and is left out"
+        walk.steps.append(warned("name", words))
     if posted.phone_number:
         walk.steps.append(_telephone(posted.phone_number))
     walk.steps.append(_link(shop, posted.checkout_url))

@@ -24,6 +24,16 @@ MAX_BYTES = 16 * 1024
 MEDIA_TYPES = ("text/plain", "application/json")
 
 
+# No greatest length: too long a name must not cost the state.
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f]*\Z",
+        description="Left out where it has more than 64 characters, or a link or markup in it.",
+    ),
+]
+
+
 class Posted(Discreet, frozen=True, kw_only=True):
     """The body of ``POST /co/state``. Members we do not know, a cart id say, have no effect."""
 
@@ -31,8 +41,8 @@ class Posted(Discreet, frozen=True, kw_only=True):
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")] | None = None
     email: Line | None = None
     phone_number: Line | None = None
-    first_name: Line | None = None
-    last_name: Line | None = None
+    first_name: Name | None = None
+    last_name: Name | None = None
     kx: str | None = None
     kla_id: str | None = None
     consent: ConsentState | Consent | None = None
@@ -115,8 +125,8 @@ def fact(
         acted_at=now - min(age(posted.age_ms), shop.oldest),
         email=email(posted.email),
         phone_number=posted.phone_number or None,
-        first_name=posted.first_name or None,
-        last_name=posted.last_name or None,
+        first_name=name(posted.first_name),
+        last_name=name(posted.last_name),
         kx=kx.in_address(posted.checkout_url) or kx.valid(posted.kx) or kx.in_cookie(posted.kla_id),
         consent=_consent(posted.consent),
         gpc=head.gpc,
@@ -136,6 +146,23 @@ def fact(
 def age(age_ms: float) -> timedelta:
     """Return how old a state is; a clock that was set back meanwhile says less than nothing."""
     return timedelta(milliseconds=min(max(age_ms, 0), 1e12))
+
+
+def name(text: str | None) -> str | None:
+    """Return the name, or ``None`` where it is none, or had better not be in the shop's mail.
+
+    Whoever has a token may have a mail sent to anybody: "Hi {{ first_name }}" is to be no link of
+    theirs.
+    """
+    if not text or len(text) > _LONGEST_NAME:
+        return None
+    return text if text.isalpha() or _NO_NAME.search(text) is None else None
+
+
+_LONGEST_NAME = 64
+# Beside markup, templates and schemes: a dot of any script between two characters and two more, of
+# which mail programs make a link by themselves. The dot first, or each character would be tried.
+_NO_NAME = re.compile(r"[/\\@:<>{}\[\]]|&#?\w+;|[.\u3002\uff0e\uff61](?<=[\w-]{2}.)\w{2}")
 
 
 def email(text: str | None) -> str | None:

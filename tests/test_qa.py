@@ -241,6 +241,14 @@ def test_a_link_that_leads_elsewhere_is_said_to_be_dropped(desk: Desk) -> None:
     assert "Nothing stops it." in said
 
 
+def test_a_name_with_a_link_in_it_is_said_to_be_left_out(desk: Desk) -> None:
+    page = desk.try_state(state(first_name="claim it at evil.example", last_name="Doe"))
+
+    assert "a link or markup in it, and is left out" in page
+    assert '"last_name": "Doe"' in page
+    assert '"first_name"' not in page
+
+
 def test_a_state_that_waited_in_the_browser_counts_from_the_act(desk: Desk) -> None:
     said = desk.try_state(state(age_ms=13 * 3_600_000))
 
@@ -356,11 +364,11 @@ def test_what_is_pasted_is_not_run(desk: Desk, what: str) -> None:
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
-def test_what_a_state_says_is_not_run_where_the_event_is_shown(desk: Desk) -> None:
+def test_what_a_shop_says_is_not_run_where_the_event_is_shown(desk: Desk) -> None:
     desk.cart(named("7"))
-    hostile = state(named("7"), first_name=HOSTILE)
+    jane = Customer(email=JANE, first_name=HOSTILE)
 
-    desk.try_state(hostile)
+    desk.try_state(state(token=token(named("7"), customer=jane)))
 
     assert "&lt;script&gt;" in desk.operator.seen[-1]
     assert re.search("<(script|img)", desk.operator.seen[-1]) is None
