@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status, erased_if_closed, judged
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, StatePosted
-from proxy.identity import Profile, address_hash, canonical, e164, hash_in
+from proxy.identity import Profile, address_hash, canonical, e164, hash_in, identify
 from proxy.latest import Latest, value
 from proxy.setbacks import was_before
 
@@ -98,6 +98,11 @@ def is_about(
 _CLOSED = (Status.DELIVERED, Status.CANCELLED)
 
 
+def _was_bound_before(checkout: Checkout, until: datetime) -> bool:
+    """Tell whether *checkout* is bound to somebody who is not who was named after *until*."""
+    return checkout.is_bound and checkout.addressee != identify(checkout.latest.since(until))
+
+
 def _names_beside(checkout: Checkout) -> frozenset[str]:
     to = checkout.addressee or Profile()
     return _names([to.email, *checkout.addresses], [to.phone_number])
@@ -154,10 +159,11 @@ def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
         latest=latest,
         address_hash=hash_in(latest, rules.address_key),
         addresses=() if typed is None else (typed.casefold(),),
-        addressee=None,
-        maybe_sent=checkout.maybe_sent or checkout.is_bound,
     )
-    return judged(known, rules, until) if checkout.status is Status.PENDING else known
+    if _was_bound_before(checkout, until):
+        # It may have reached somebody who is to be forgotten: so it goes to nobody else.
+        return _closed(known)
+    return judged(known, rules, until) if known.status is Status.PENDING else known
 
 
 def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
@@ -168,14 +174,15 @@ def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
         client=None,
         consent=checkout.consent and replace(checkout.consent, consent=None),
         erased_at=until,
-        due_at=None,
-        retry_at=None,
-        trouble=None,
-        troubled_at=None,
     )
-    if checkout.status not in (Status.DELIVERED, Status.CANCELLED):
-        forgotten = replace(forgotten, status=Status.CANCELLED, reason=ERASED)
-    return erased_if_closed(forgotten)
+    return _closed(forgotten)
+
+
+def _closed(checkout: Checkout) -> Checkout:
+    closed = replace(checkout, due_at=None, retry_at=None, trouble=None, troubled_at=None)
+    if checkout.status not in _CLOSED:
+        closed = replace(closed, status=Status.CANCELLED, reason=ERASED)
+    return erased_if_closed(closed)
 
 
 # -- what is kept of who was erased, so that what comes late is known --------------------

@@ -14,6 +14,7 @@ from proxy.facts import (
     Consent,
     ConsentState,
     Counted,
+    ErasureAsked,
     Fact,
     HurryAsked,
     OrderPlaced,
@@ -68,6 +69,11 @@ def cancel(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> Ca
 
 def release(minute: float, cart_id: str = "c-1", *, epoch: datetime = NOON) -> ReleaseAsked:
     return ReleaseAsked(epoch=epoch, **_fact(minute, cart_id))
+
+
+def erasure(minute: float, cart_id: str = "", **whom: Any) -> ErasureAsked:
+    """Return that of a person whom *whom* names, or of a cart."""
+    return ErasureAsked(**_fact(minute, cart_id), **whom)
 
 
 def counted(minute: float, **counts: dict[str, int]) -> Counted:

@@ -53,7 +53,9 @@ from tests.said import (
     NOON,
     TEA,
     after,
+    cancel,
     deleted,
+    erasure,
     order,
     pushed,
     replay,
@@ -509,6 +511,94 @@ def test_who_asks_for_consent_from_today_on_sends_nothing_without_it(pushing: Sc
     pushing.work()
 
     assert pushing.people() == []
+
+
+# -- who was erased comes back -----------------------------------------------------------
+
+MARY = "mary@shop-demo.io"
+
+
+@pytest.fixture
+def forgetting(signing: Scene) -> Scene:
+    """Return a shop that signs its carts, whose customer Jane was erased at noon."""
+    signing.sender = signing.employ(replace(account(RULES), person_keys=(b"a key",)))
+    signing.hear(erasure(0, email=JANE))
+    signing.work()
+    return signing
+
+
+def an_attempt(scene: Scene, said: Fact) -> None:
+    """Have an event sent of what is *said*; it counts, and the answer to it is lost."""
+    scene.klaviyo.misbehave(Cut(counted=True))
+    scene.hear(said)
+    scene.work()
+    assert scene.checkout().is_bound
+
+
+def from_before(minute: float) -> Fact:
+    """Return what Jane said before noon on a page that could not tell it until *minute*."""
+    return state(-1, late=minute + 1, email=JANE)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [state(4, consent=DENIED), order(4), cancel(4, epoch=after(2)), deleted(4)],
+    ids=["denied", "ordered", "called off", "deleted"],
+)
+def test_who_came_back_is_not_sent_to_after_a_no_whatever_comes_late(
+    forgetting: Scene, last: Fact
+) -> None:
+    an_attempt(forgetting, state(2, email=JANE, cart=CART))
+    attempts = len(forgetting.klaviyo.requests)
+
+    forgetting.hear(from_before(3), last)
+    forgetting.clock.minute = 60
+    forgetting.work()
+
+    assert forgetting.checkout().status is Status.CANCELLED
+    assert len(forgetting.klaviyo.requests) == attempts
+
+
+def test_who_came_back_is_sent_to_whatever_comes_late(forgetting: Scene) -> None:
+    forgetting.klaviyo.misbehave(Answer(503))
+    forgetting.hear(state(2, email=JANE, cart=CART))
+    forgetting.work()
+    forgetting.hear(from_before(3))
+
+    forgetting.clock.minute = 60
+    forgetting.work()
+
+    assert forgetting.people() == [JANE]
+
+
+def test_an_event_that_may_have_counted_for_who_came_back_counts_for_nobody_else(
+    forgetting: Scene,
+) -> None:
+    an_attempt(forgetting, state(2, email=JANE, cart=CART))
+    forgetting.hear(from_before(3), state(4, email=JOHN))
+
+    forgetting.clock.minute = 60
+    forgetting.work()
+
+    assert forgetting.people() == [JANE]
+
+
+@pytest.mark.parametrize("then", [state(5, email=MARY), state(5, consent=GRANTED)])
+def test_an_event_that_may_have_counted_for_who_is_forgotten_counts_for_nobody_else(
+    forgetting: Scene, then: Fact
+) -> None:
+    # Whatever was said before the erasure in a cart of hers goes, whoever said it.
+    an_attempt(forgetting, state(-0.5, late=2, email=JOHN, cart=CART))
+    forgetting.hear(state(3, email=MARY, cart=CART), from_before(4))
+    forgetting.work()
+    assert b"john" not in msgspec.json.encode(forgetting.checkout())
+
+    forgetting.hear(then)
+    forgetting.clock.minute = 60
+    forgetting.work()
+
+    assert forgetting.people() == [JOHN]
+    assert forgetting.checkout().status is Status.CANCELLED
 
 
 # -- smaller things ----------------------------------------------------------------------

@@ -27,7 +27,6 @@ from proxy.facts import (
     Consent,
     ConsentState,
     Customer,
-    ErasureAsked,
     Fact,
     QuestionAsked,
     StatePosted,
@@ -38,7 +37,7 @@ from proxy.store.book import Book, Change
 from proxy.store.received import Received
 from tests.books import empty_book, written
 from tests.conftest import Figure
-from tests.said import CART, JANE, JOHN, after, order, pushed, received, state
+from tests.said import CART, JANE, JOHN, after, erasure, order, pushed, received, state
 from tests.tables import Tables
 
 KEYS = tuple(map(identity.address_key, ("an-old-key", "a-new-key")))
@@ -57,12 +56,6 @@ def book(store: Store) -> Iterator[Book]:
     with store.account("shop", Event()) as book:
         assert book is not None
         yield book
-
-
-def erasure(minute: float, cart_id: str = "", **whom: str) -> ErasureAsked:
-    return ErasureAsked(
-        id=uuid4().hex, shop="shop", cart_id=cart_id, received_at=after(minute), **whom
-    )
 
 
 def take_in(book: Book, *said: Fact, rules: Rules = RULES, delayed: bool = False) -> None:
