@@ -92,7 +92,8 @@ def is_about(
         return is_named or checkout.address_hash in hashes
     said_before = checkout.latest.until(asked.received_at)
     is_hashed = checkout.status in _CLOSED and checkout.address_hash in hashes
-    return is_hashed or bool(wanted & _names_in_latest(said_before))
+    is_bound = _was_bound_before(checkout, asked.received_at) and wanted & _names_bound(checkout)
+    return is_hashed or bool(is_bound or wanted & _names_in_latest(said_before))
 
 
 _CLOSED = (Status.DELIVERED, Status.CANCELLED)
@@ -104,8 +105,12 @@ def _was_bound_before(checkout: Checkout, until: datetime) -> bool:
 
 
 def _names_beside(checkout: Checkout) -> frozenset[str]:
+    return _names_bound(checkout) | _names(checkout.addresses, [])
+
+
+def _names_bound(checkout: Checkout) -> frozenset[str]:
     to = checkout.addressee or Profile()
-    return _names([to.email, *checkout.addresses], [to.phone_number])
+    return _names([to.email], [to.phone_number])
 
 
 def _names_in_latest(latest: Latest) -> frozenset[str]:

@@ -2,9 +2,11 @@
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 
 from proxy import erasures, facts, identity, outcomes, states
 from proxy.carts.cart import Cart
-from proxy.checkouts import ERASED, Checkout, Rules, Status
+from proxy.checkouts import ERASED, Checkout, Rules, Status, Trouble
 from proxy.consents import ConsentMode, Modes
 from proxy.erasures import Sieve
 from proxy.facts import (
@@ -37,7 +39,21 @@ from proxy.store.book import Book, Change
 from proxy.store.received import Received
 from tests.books import empty_book, written
 from tests.conftest import Figure
-from tests.said import CART, JANE, JOHN, after, erasure, order, pushed, received, state
+from tests.said import (
+    CART,
+    DENIED,
+    JANE,
+    JOHN,
+    after,
+    cancel,
+    erasure,
+    order,
+    pushed,
+    received,
+    release,
+    replay,
+    state,
+)
 from tests.tables import Tables
 
 KEYS = tuple(map(identity.address_key, ("an-old-key", "a-new-key")))
@@ -249,6 +265,20 @@ def test_what_is_still_open_is_cancelled(
     assert traces(dump(tables), JANE, "Canary") == []
 
 
+def test_whoever_an_attempt_may_have_reached_is_forgotten_though_the_cart_that_named_them_is_gone(
+    tables: Tables, book: Book
+) -> None:
+    take_in(book, pushed(0, JANES_CART), state(11))
+    bind = partial(lost, to=Profile(email=JANE), is_given_up=False)
+    book.change("shop", [Change(checkout=only(book), apply=bind)], after(12))
+    take_in(book, order(5), delayed=True)
+
+    take_in(book, erasure(10, email=JANE), delayed=True)
+
+    assert (only(book).status, only(book).reason) == (Status.CANCELLED, ERASED)
+    assert traces(dump(tables), JANE) == []
+
+
 def test_an_attempt_under_way_is_not_opened_again_by_its_answer(tables: Tables, book: Book) -> None:
     take_in(book, state(0, email=JANE))
     seen = only(book)
@@ -373,14 +403,15 @@ def test_under_a_clock_that_was_set_back_all_that_was_known_is_erased(
 # -- whatever the order ------------------------------------------------------------------
 
 ASKED_AT = 10
-CARTS = st.sampled_from(["c-1", "c-2"])
+CART_IDS = ("c-1", "c-2")
+CARTS = st.sampled_from(CART_IDS)
 MINUTES = st.integers(0, 20).filter(lambda minute: minute != ASKED_AT)
 WHO = st.sampled_from([JANE, "Jane@SHOP-demo.io", JOHN, None])
 
 
 @st.composite
-def facts_around(draw: st.DrawFn) -> Fact:
-    minute, cart_id, who = draw(MINUTES), draw(CARTS), draw(WHO)
+def facts_around(draw: st.DrawFn, carts: st.SearchStrategy[str] = CARTS) -> Fact:
+    minute, cart_id, who = draw(MINUTES), draw(carts), draw(WHO)
     said = "before" if minute < ASKED_AT else "after"
     match draw(st.sampled_from(["state", "state", "state", "token", "cart", "order"])):
         case "cart":
@@ -405,8 +436,10 @@ Batches = Sequence[Sequence[Received]]
 
 
 @st.composite
-def read_in_any_order(draw: st.DrawFn) -> tuple[list[Fact], Batches]:
-    said = draw(st.lists(facts_around(), min_size=1, max_size=10))
+def read_in_any_order(
+    draw: st.DrawFn, around: st.SearchStrategy[Fact], most: int = 10
+) -> tuple[list[Fact], Batches]:
+    said = draw(st.lists(around, min_size=1, max_size=most))
     asked = erasure(ASKED_AT, email=JANE)
     read = draw(st.permutations([*said, asked]))
     items = [replace(received(each, inbox=uuid4().hex), delayed=True) for each in read]
@@ -416,20 +449,40 @@ def read_in_any_order(draw: st.DrawFn) -> tuple[list[Fact], Batches]:
 
 def taken_in(folder: Path, batches: Batches, keys: Sequence[bytes]) -> tuple[bytes, list[Checkout]]:
     """Return what is written down in the end, and how the checkouts stand."""
-    (folder / "checkouts.db").write_bytes(empty_book())
-    url = f"sqlite:///{folder}"
-    with closing(written(Store(url))) as book:
+    with empty(folder) as book:
         for batch in batches:
             book.take_in(batch, RULES, keys)
-        known = [each for cart in ("c-1", "c-2") for each in book.checkouts("shop", cart)]
-    return dump(Tables(url)), known
+        return written_down(folder), known(book)
+
+
+@contextmanager
+def empty(folder: Path) -> Iterator[Book]:
+    """Yield a book of its own in *folder*."""
+    (folder / "checkouts.db").write_bytes(empty_book())
+    with closing(written(Store(f"sqlite:///{folder}"))) as book:
+        yield book
+
+
+def written_down(folder: Path) -> bytes:
+    return dump(Tables(f"sqlite:///{folder}"))
+
+
+def known(book: Book) -> list[Checkout]:
+    """Return the checkouts of both carts."""
+    return [each for cart_id in CART_IDS for each in book.checkouts("shop", cart_id)]
 
 
 def judge(said: Sequence[Fact], written: bytes, known: Sequence[Checkout]) -> None:
     """Hold what is left against what was *said* before the erasure and after it."""
-    asked_at = after(ASKED_AT)
-    before = [fact for fact in said if fact.received_at < asked_at]
-    later = [fact for fact in said if fact.received_at > asked_at]
+    judge_who_is_forgotten(said, written, known)
+    for cart_id in set(CART_IDS) - named_by_push(said):
+        judge_who_goes_on(cart_id, said, [each for each in known if each.cart_id == cart_id])
+
+
+def judge_who_is_forgotten(said: Sequence[Fact], written: bytes, known: Sequence[Checkout]) -> None:
+    """See to it that nothing is left of what was *said* before in a cart of hers."""
+    before = [fact for fact in said if _early(fact)]
+    later = [fact for fact in said if not _early(fact)]
     if not any(names_jane(fact) for fact in later):
         assert traces(written, JANE) == []
     of_jane = {fact.cart_id for fact in before if names_jane(fact)} - named_by_push(said)
@@ -438,8 +491,6 @@ def judge(said: Sequence[Fact], written: bytes, known: Sequence[Checkout]) -> No
             assert "before-canary" not in msgspec.json.encode(checkout).decode()
     if {fact.cart_id for fact in before} <= of_jane:
         assert traces(written, "before-canary") == []
-    for cart_id in {"c-1", "c-2"} - named_by_push(said):
-        judge_who_goes_on(cart_id, said, [each for each in known if each.cart_id == cart_id])
 
 
 def named_by_push(said: Sequence[Fact]) -> set[str]:
@@ -468,7 +519,7 @@ def is_order(fact: Fact) -> bool:
 
 
 @settings(max_examples=60)
-@given(read_in_any_order())
+@given(read_in_any_order(facts_around()))
 def test_whatever_the_order_what_was_said_before_leaves_no_trace_and_what_was_said_later_counts(
     story: tuple[list[Fact], Batches],
 ) -> None:
@@ -490,6 +541,92 @@ def test_a_book_that_does_not_remember_who_was_erased_is_found_out() -> None:
 
     with pytest.raises(AssertionError):
         judge(said, written, known)
+
+
+# -- whatever was lost -------------------------------------------------------------------
+
+ANSWERS = ("not tried", "lost", "given up")
+LAST_WORDS = ("denied", "ordered", "called off")
+
+
+@dataclass
+class Attempts:
+    """Attempts to send what is due in *book*: each of them may have reached somebody."""
+
+    book: Book
+    reached: dict[str, list[str]] = field(default_factory=dict)
+
+    def make(self, answer: str = "lost") -> None:
+        """Try all that is due, and be told no answer."""
+        for due in self.book.due("shop", after(10_000), 10) if answer != "not tried" else ():
+            cart_email = getattr(self.book.cart("shop", due.cart_id), "email", None)
+            to = due.addressee or identity.identify(due.latest, cart_email=cart_email)
+            if to.email:
+                self.reached.setdefault(due.unique_id, []).append(to.email.casefold())
+                unanswered = partial(lost, to=to, is_given_up=answer == "given up")
+                self.book.change("shop", [Change(checkout=due, apply=unanswered)], after(20))
+
+    def count(self) -> int:
+        return sum(map(len, self.reached.values()))
+
+
+def lost(checkout: Checkout, *, to: Profile, is_given_up: bool) -> Checkout:
+    bound = outcomes.bound(checkout, seen=checkout, profile=to)
+    wait = timedelta(minutes=1)
+    tried = outcomes.postponed(bound, Trouble.KLAVIYO, "no answer", now=after(20), wait=wait)
+    return outcomes.refused(tried, "given up") if is_given_up else tried
+
+
+def replayed(book: Book, minute: float) -> list[Fact]:
+    """Return an operator's wish that all be sent that is dead or in quarantine."""
+    again = (replay, release)
+    return [
+        ask(minute, epoch=each.epoch) for each in book.checkouts("shop", "c-1") for ask in again
+    ]
+
+
+def last_word(book: Book, word: str) -> list[Fact]:
+    """Return what ends the cart for good."""
+    match word:
+        case "denied":
+            # Whoever goes on without a word on consent has said no.
+            return [state(40, consent=DENIED), state(41, email=JOHN)]
+        case "ordered":
+            return [order(40)]
+    return [cancel(40, epoch=each.epoch) for each in book.checkouts("shop", "c-1")]
+
+
+def take_in_late(book: Book, said: Sequence[Fact]) -> None:
+    items = [received(fact, inbox=uuid4().hex) for fact in said]
+    book.take_in([replace(item, delayed=True) for item in items], RULES, KEYS)
+
+
+IN_ONE_CART = read_in_any_order(facts_around(st.just("c-1")), most=4)
+
+
+@settings(max_examples=80)
+@given(IN_ONE_CART, st.data(), st.sampled_from(LAST_WORDS))
+def test_whatever_was_lost_an_event_reaches_one_person_and_nobody_after_a_no(
+    story: tuple[list[Fact], Batches], data: st.DataObject, last: str
+) -> None:
+    said, batches = story
+
+    with TemporaryDirectory() as folder, empty(Path(folder)) as book:
+        attempts = Attempts(book)
+        for item in chain.from_iterable(batches):
+            book.take_in([item], RULES, KEYS)
+            attempts.make(data.draw(st.sampled_from(ANSWERS)))
+        judge_who_is_forgotten(said, written_down(Path(folder)), known(book))
+
+        take_in_late(book, replayed(book, 30))
+        attempts.make()
+        assert all(len(set(people)) == 1 for people in attempts.reached.values())
+
+        tried = attempts.count()
+        take_in_late(book, [*last_word(book, last), state(5, late=40, email=JANE)])
+        take_in_late(book, replayed(book, 50))
+        attempts.make()
+        assert attempts.count() == tried
 
 
 # -- what is kept of what was posted -----------------------------------------------------
