@@ -59,7 +59,8 @@ class Latest(Discreet, frozen=True, kw_only=True):
             **{
                 name: Word(value=value, at=state.acted_at, by=state.id)
                 for name, value in said
-                if value is not None
+                # Who posts without Global Privacy Control takes nobody's no back: that is silence.
+                if value is not None and value is not False
             }
         )
 

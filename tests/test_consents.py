@@ -9,7 +9,7 @@ import pytest
 from proxy import checkouts, consents, outcomes
 from proxy.checkouts import Checkout, Status
 from proxy.consents import ConsentMode, Decided, Modes, Permission
-from proxy.facts import Consent, ConsentState
+from proxy.facts import Consent, ConsentState, StatePosted
 from proxy.identity import Profile
 from proxy.latest import value
 from tests.folded import OFF, REQUIRED, RULES, SETTLE, delivered, folded, one, statuses, to
@@ -205,6 +205,23 @@ def test_an_earlier_consent_outlives_global_privacy_control() -> None:
     checkout = one(state(0, email=JANE, consent=GRANTED), state(1, gpc=True))
 
     assert checkout.status is Status.PENDING
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [state(0, email=JANE, gpc=True), state(1, email=JANE)],
+        [state(1, email=JANE), state(0, late=5, email=JANE, gpc=True)],
+    ],
+    ids=["in order", "late"],
+)
+def test_global_privacy_control_holds_until_there_is_an_express_yes(
+    said: list[StatePosted],
+) -> None:
+    known = folded(*said)
+    assert [each.reason for each in known] == ["the browser sends Global Privacy Control"]
+
+    assert one(state(6, email=JANE, consent=GRANTED), onto=known).status is Status.PENDING
 
 
 # -- a withdrawal, and what earlier visits left open -------------------------------------
