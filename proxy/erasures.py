@@ -156,8 +156,9 @@ def erased(checkout: Checkout, until: datetime, rules: Rules, *, delayed: bool =
 
 
 def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
-    """Return *checkout* as if nothing had been said before *until*."""
-    latest = checkout.latest.since(until)
+    """Return *checkout* as if nothing had been said before *until*, but a no."""
+    said = checkout.latest
+    latest = said.until(until).refusal().joined(said.since(until))
     typed = value(latest.email)
     known = replace(
         checkout,

@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, TypeVar
 from msgspec.structs import replace
 
 from proxy.carts.cart import Cart
-from proxy.facts import Claim, Consent, Customer, StatePosted
+from proxy.facts import Claim, Consent, ConsentState, Customer, StatePosted
 from proxy.wire import Discreet
 
 T = TypeVar("T")
@@ -84,6 +84,13 @@ class Latest(Discreet, frozen=True, kw_only=True):
         """Return only what was said after *at*."""
         words = ((name, getattr(self, name)) for name in _matters())
         return Latest(**{name: word for name, word in words if word and word.at > at})
+
+    def refusal(self) -> "Latest":
+        """Return only the no, where there is one: the bare word, and no record of it."""
+        said = self.consent
+        if said is None or said.value.state is not ConsentState.DENIED:
+            return Latest(gpc=self.gpc)
+        return Latest(consent=replace(said, value=Consent(state=said.value.state)), gpc=self.gpc)
 
     def erased(self) -> "Latest":
         """Return only what is not about a person: on what is decided about consent."""

@@ -42,6 +42,7 @@ from tests.conftest import Figure
 from tests.said import (
     CART,
     DENIED,
+    GRANTED,
     JANE,
     JOHN,
     after,
@@ -389,6 +390,32 @@ def test_who_was_not_known_yet_is_erased_when_the_rest_comes(tables: Tables, boo
 
     assert only(book).reason == ERASED
     assert traces(dump(tables), JANE, "Canary") == []
+
+
+BARE_NO = Consent(state=ConsentState.DENIED)
+NOS = [{"consent": replace(BARE_NO, source="canary", evidence="canary")}, {"gpc": True}]
+
+
+@pytest.mark.parametrize("no", NOS, ids=["denied", "GPC"])
+def test_a_no_of_a_visit_that_goes_on_is_not_forgotten_with_who_is_erased(
+    tables: Tables, book: Book, no: dict[str, Any]
+) -> None:
+    take_in(book, state(0, email=JANE, **no), state(11, locale="de"))
+
+    take_in(book, erasure(10, email=JANE), state(12, email=JOHN), delayed=True)
+
+    assert only(book).status is Status.CANCELLED
+    assert only(book).address_hash == address_hash(JOHN, KEYS[-1])
+    assert traces(dump(tables), JANE, "canary") == []
+
+
+def test_a_yes_of_a_visit_that_goes_on_is_forgotten_with_who_is_erased(book: Book) -> None:
+    required = replace(RULES, modes=Modes(ConsentMode.REQUIRED))
+    take_in(book, state(0, email=JANE, consent=GRANTED), state(11, email=JOHN), rules=required)
+
+    take_in(book, erasure(10, email=JANE), state(12, email=JOHN), rules=required, delayed=True)
+
+    assert only(book).reason == "waiting for consent"
 
 
 def test_under_a_clock_that_was_set_back_all_that_was_known_is_erased(
