@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status, erased_if_closed, judged
+from proxy.consents import Decided
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, StatePosted
 from proxy.identity import Profile, address_hash, canonical, e164, hash_in, identify
 from proxy.latest import Latest, value
@@ -163,6 +164,8 @@ def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
     known = replace(
         checkout,
         latest=latest,
+        consent=_without_record(checkout.consent, latest),
+        client=value(latest.client),
         address_hash=hash_in(latest, rules.address_key),
         addresses=() if typed is None else (typed.casefold(),),
     )
@@ -172,13 +175,20 @@ def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
     return judged(known, rules, until) if known.status is Status.PENDING else known
 
 
+def _without_record(decided: Decided | None, latest: Latest) -> Decided | None:
+    """Return what was *decided*, with what it rests on only where that is in *latest*."""
+    if decided is None or decided.consent == value(latest.consent):
+        return decided
+    return replace(decided, consent=None)
+
+
 def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
     forgotten = replace(
         checkout,
         latest=Latest(),
         address_hash=None,
         client=None,
-        consent=checkout.consent and replace(checkout.consent, consent=None),
+        consent=_without_record(checkout.consent, Latest()),
         erased_at=until,
     )
     return _closed(forgotten)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from proxy import erasures, facts, identity, outcomes, states
 from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status, Trouble
-from proxy.consents import ConsentMode, Modes
+from proxy.consents import ConsentMode, Modes, Permission
 from proxy.erasures import Sieve
 from proxy.facts import (
     CartPushed,
@@ -416,6 +416,25 @@ def test_a_yes_of_a_visit_that_goes_on_is_forgotten_with_who_is_erased(book: Boo
     take_in(book, erasure(10, email=JANE), state(12, email=JOHN), rules=required, delayed=True)
 
     assert only(book).reason == "waiting for consent"
+
+
+@pytest.mark.parametrize("minute", [0, 11], ids=["said before", "said since"])
+def test_no_record_of_consent_outlives_who_gave_it(
+    tables: Tables, book: Book, minute: float
+) -> None:
+    record = Consent(state=ConsentState.GRANTED, source="Our banner", evidence="canary")
+    take_in(book, state(minute, email=JANE, consent=record, client="canary"))
+    take_in(book, state(0, email=JANE), state(12, first_name="J"), delayed=True)
+    sent = Change(checkout=only(book), apply=lambda each: outcomes.delivered(each, after(13)))
+    book.change("shop", [sent], after(13))
+
+    take_in(book, erasure(10, email=JANE), delayed=True)
+
+    decided = only(book).consent
+    assert decided is not None
+    assert decided.permission is Permission.GIVEN
+    assert (decided.consent == record) is (minute > 10)
+    assert (traces(dump(tables), "canary") == []) is (minute < 10)
 
 
 def test_under_a_clock_that_was_set_back_all_that_was_known_is_erased(
