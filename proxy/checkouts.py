@@ -49,19 +49,19 @@ class Checkout(Struct, frozen=True, kw_only=True):
 
     ``epoch`` is the second it began and never changes; with the cart id it makes ``unique_id``,
     under which Klaviyo counts the event once. ``acted_at`` is the shopper's last act, as the page
-    says, and ``heard_at`` when we last heard of one;
-    ``settled_at`` the first moment the event may go; ``due_at`` the moment the sender takes it up,
-    or ``None`` while it waits for somebody. ``addressee`` is the profile that an unanswered attempt
-    may already have reached: a later correction cannot change it, nor can a later attempt that
-    fails, or one checkout would count for two people. ``maybe_sent`` remembers that there was one
-    after it was erased: such a checkout is not opened again. ``total`` is what was, or was about
-    to be, sent, and ``claim`` how the page's total stood to it. ``address_hash`` is by what the
-    checkout is found under its address, also once that is erased. ``called_off`` says that an
-    operator does not want it sent, whatever the shopper goes on to say; ``released`` that one
-    believes it, whatever speaks against that. ``client`` stands for the network address that posted
-    last before it was sent, as long as the day lasts. ``erased_at`` is until when what was said in
-    it was erased at the person's request; what comes later is another checkout. ``consent`` is what
-    was decided about that before it was sent or closed; it outlives the words.
+    says, and ``heard_at`` when we last heard of one; ``settled_at`` the first moment the event may
+    go; ``due_at`` the moment the sender takes it up, or ``None`` while it waits for somebody.
+    ``addressee`` is the profile that an unanswered attempt may already have reached: a later
+    correction cannot change it, nor can a later attempt that fails, or one checkout would count for
+    two people. ``maybe_sent`` remembers that there was one after it was erased: such a checkout is
+    not opened again. ``total`` is what was, or was about to be, sent, and ``claim`` how the page's
+    total stood to it. ``address_hash`` is by what the checkout is found under its address, also
+    once that is erased, and ``phone_hash`` by what under its telephone number. ``called_off`` says
+    that an operator does not want it sent, whatever the shopper goes on to say; ``released`` that
+    one believes it, whatever speaks against that. ``client`` stands for the network address that
+    posted last before it was sent, as long as the day lasts. ``erased_at`` is until when what was
+    said in it was erased at the person's request; what comes later is another checkout. ``consent``
+    is what was decided about that before it was sent or closed; it outlives the words.
     """
 
     shop: str
@@ -92,6 +92,7 @@ class Checkout(Struct, frozen=True, kw_only=True):
     client: str | None = None
     consent: Decided | None = None
     heard_at: datetime | None = None
+    phone_hash: str | None = None
 
     @property
     def is_bound(self) -> bool:

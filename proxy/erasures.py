@@ -12,7 +12,7 @@ from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status, erased_if_closed, judged
 from proxy.consents import Decided
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, StatePosted
-from proxy.identity import Profile, address_hash, canonical, e164, hash_in, identify
+from proxy.identity import Profile, address_hash, canonical, e164, hash_in, identify, phone_hash_in
 from proxy.latest import Latest, value
 from proxy.setbacks import was_before
 
@@ -85,19 +85,24 @@ def is_about(
 ) -> bool:
     """Tell whether somebody had been named in *checkout* whom *asked* is about.
 
-    *hashes* are those of the address. *delayed* is as in :func:`proxy.setbacks.was_before`.
+    *hashes* are those of the address, or the number. *delayed* is as in
+    :func:`proxy.setbacks.was_before`.
     """
     wanted = names(asked)
     if was_before(checkout.acted_at, asked.received_at, delayed=delayed):
         is_named = bool(wanted & (_names_in_latest(checkout.latest) | _names_beside(checkout)))
-        return is_named or checkout.address_hash in hashes
+        return is_named or _is_hashed(checkout, hashes)
     said_before = checkout.latest.until(asked.received_at)
-    is_hashed = checkout.status in _CLOSED and checkout.address_hash in hashes
+    is_hashed = checkout.status in _CLOSED and _is_hashed(checkout, hashes)
     is_bound = _was_bound_before(checkout, asked.received_at) and wanted & _names_bound(checkout)
     return is_hashed or bool(is_bound or wanted & _names_in_latest(said_before))
 
 
 _CLOSED = (Status.DELIVERED, Status.CANCELLED)
+
+
+def _is_hashed(checkout: Checkout, hashes: Collection[str]) -> bool:
+    return checkout.address_hash in hashes or checkout.phone_hash in hashes
 
 
 def _was_bound_before(checkout: Checkout, until: datetime) -> bool:
@@ -167,6 +172,7 @@ def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
         consent=_without_record(checkout.consent, latest),
         client=value(latest.client),
         address_hash=hash_in(latest, rules.address_key),
+        phone_hash=phone_hash_in(latest, rules.address_key),
         addresses=() if typed is None else (typed.casefold(),),
     )
     if _was_bound_before(checkout, until):
@@ -187,6 +193,7 @@ def _forgotten(checkout: Checkout, until: datetime) -> Checkout:
         checkout,
         latest=Latest(),
         address_hash=None,
+        phone_hash=None,
         client=None,
         consent=_without_record(checkout.consent, Latest()),
         erased_at=until,

@@ -144,7 +144,7 @@ class ErasureAsked(Fact):
     """A person's data is to be erased, wherever it lies.
 
     It is that of whom ``email`` or ``phone_number`` (in E.164) names, of whom ``address_hash``
-    stands for, and of the cart, where there is a ``cart_id``.
+    stands for, which may be a number's as well, and of the cart, where there is a ``cart_id``.
     """
 
     email: str | None = None

@@ -110,7 +110,10 @@ def _spelt_out(address: str) -> str:
 
 
 def address_hash(email: str, key: bytes) -> str:
-    """Return what stands for *email* where the address itself may not: only *key* tells which."""
+    """Return what stands for *email* where the address itself may not: only *key* tells which.
+
+    A telephone number is hashed in the same way, in E.164.
+    """
     return hmac.digest(key, canonical(email).encode(), "sha256").hex()[:32]
 
 
@@ -118,6 +121,21 @@ def hash_in(latest: Latest, key: bytes) -> str | None:
     """Return what stands for the address in *latest*: nothing, where there is none, or no *key*."""
     email = value(latest.email) or (value(latest.customer) or Customer()).email
     return Profile(email=email).hashed(key)
+
+
+def phone_hash_in(latest: Latest, key: bytes) -> str | None:
+    """Return what stands for the telephone number in *latest*, or nothing, as for the address."""
+    number = _number(latest, value(latest.customer) or Customer()) if key else None
+    return address_hash(number, key) if number else None
+
+
+def numbers_in(latest: Latest) -> tuple[str | None, str | None]:
+    """Return the telephone numbers in *latest* as they came: typed, and vouched for."""
+    return value(latest.phone_number), (value(latest.customer) or Customer()).phone_number
+
+
+def _number(latest: Latest, customer: Customer) -> str | None:
+    return e164(value(latest.phone_number)) or e164(customer.phone_number)
 
 
 def e164(number: str | None) -> str | None:
@@ -137,7 +155,7 @@ def e164(number: str | None) -> str | None:
 
 def _profile(latest: Latest, customer: Customer, *, email: str | None) -> Profile:
     external_id = customer.external_id
-    phone_number = e164(value(latest.phone_number)) or e164(customer.phone_number)
+    phone_number = _number(latest, customer)
     identified = email or external_id or phone_number
     return Profile(
         email=email,

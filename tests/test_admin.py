@@ -762,6 +762,18 @@ def test_who_a_checkout_is_about_is_erased_by_all_names_that_are_known(
     ]
 
 
+def test_who_a_closed_checkout_was_about_is_erased_by_the_hashes_that_are_left(
+    web: Web, book: Book, operator: Operator
+) -> None:
+    take_in(book, state(email=JANE, phone_number="+4930123456"), order(1))
+
+    operator.post(f"shop/checkouts/c-1_{NOON.timestamp():.0f}", wish="erase", sure="yes")
+
+    asked = [fact for fact in web.facts() if isinstance(fact, ErasureAsked)]
+    hashes = [address_hash(who, address_key(TOKEN_KEY)) for who in (JANE, "+4930123456")]
+    assert [(f.cart_id, f.address_hash) for f in asked] == [("c-1", hashes[0]), ("", hashes[1])]
+
+
 def test_nobody_is_erased_by_one_press(web: Web, book: Book, operator: Operator) -> None:
     take_in(book, state(email=JANE))
 

@@ -244,6 +244,54 @@ def test_what_is_closed_is_found_by_every_key_that_hashes(book: Book, key: bytes
     assert only(book).address_hash is None
 
 
+RECORD = Consent(state=ConsentState.GRANTED, evidence="canary")
+
+
+@pytest.mark.parametrize("end", ["delivered", "ordered"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"phone_number": "+49 (30) 123-456"},
+        {"email": JANE, "phone_number": "+49 030 123456"},
+        {"email": JANE, "customer": Customer(phone_number="+4930/123456")},
+        {"phone_number": "no number", "customer": Customer(phone_number=PHONE)},
+    ],
+    ids=["alone", "beside an address", "in-token", "beside no number"],
+)
+def test_what_is_closed_is_found_by_a_number_too(
+    tables: Tables, book: Book, said: dict[str, Any], end: str
+) -> None:
+    take_in(book, state(0, consent=RECORD, client="canary", **said))
+    # What is said of somebody else's afterwards takes nothing away.
+    take_in(book, state(1, consent=RECORD, client="canary"))
+    if end == "delivered":
+        sent = Change(checkout=only(book), apply=lambda each: outcomes.delivered(each, after(2)))
+        book.change("shop", [sent], after(2))
+    else:
+        take_in(book, order(2))
+    take_in(book, erasure(9, phone_number="+12125550100"))
+    assert traces(dump(tables), "canary") == ["canary"]
+
+    take_in(book, erasure(10, phone_number=PHONE))
+
+    assert (only(book).erased_at, only(book).phone_hash) == (after(10), None)
+    assert traces(dump(tables), "canary") == []
+
+
+@pytest.mark.parametrize("column", ["address_hash", "phone_hash"])
+def test_what_is_closed_is_found_by_an_index(tmp_path: Path, column: str) -> None:
+    """It is SQLite's plan: PostgreSQL has the same index, and plans by how many rows there are."""
+    (tmp_path / "checkouts.db").write_bytes(empty_book())
+    which = f"shop = 'shop' AND {column} IN ('one', 'another')"
+
+    plan = Tables(f"sqlite:///{tmp_path}").ask(
+        f"EXPLAIN QUERY PLAN SELECT cart_id FROM checkouts WHERE {which}"
+    )
+
+    ((*_, how),) = plan
+    assert f"(shop=? AND {column}=?)" in how
+
+
 @pytest.mark.parametrize(
     "apply",
     [

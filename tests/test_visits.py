@@ -476,6 +476,16 @@ def test_a_checkout_is_found_by_the_last_address_also_once_that_is_erased() -> N
     assert address_hash("jane@x.io", b"another key") != ordered.address_hash
 
 
+def test_a_checkout_is_found_by_the_last_number_also_once_that_is_erased() -> None:
+    rules = replace(RULES, address_key=b"a key")
+    typed = folded(
+        state(0, phone_number="+12125550100"), state(1, phone_number="+49 (30) 123456"), rules=rules
+    )
+    (ordered,) = folded(order(2), state(1.5, late=1, email=JANE), onto=typed, rules=rules)
+
+    assert ordered.phone_hash == address_hash("+4930123456", b"a key")
+
+
 def test_what_was_sent_goes_on_counting_for_whom_it_went_to_and_who_posted_it() -> None:
     rules = replace(RULES, address_key=b"a key")
     sent = delivered(one(state(0, email=JANE, client="one"), rules=rules))
@@ -495,4 +505,6 @@ def test_what_is_on_its_way_counts_for_whom_it_goes_to() -> None:
 
 
 def test_without_a_key_no_address_is_hashed() -> None:
-    assert one(state(0, email=JANE)).address_hash is None
+    known = one(state(0, email=JANE, phone_number="+4930123456"))
+
+    assert (known.address_hash, known.phone_hash) == (None, None)

@@ -99,6 +99,8 @@ def _erasures(found: Checkout) -> Iterator[ErasureAsked]:
         yield _erasure(found.shop, email=person.email)
     if person.phone_number:
         yield _erasure(found.shop, phone_number=person.phone_number)
+    elif found.phone_hash:
+        yield _erasure(found.shop, address_hash=found.phone_hash)
 
 
 def _erasure(shop: str, *, cart_id: str = "", **whom: str | None) -> ErasureAsked:

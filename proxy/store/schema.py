@@ -224,12 +224,21 @@ checkouts = Table(
     Column("client", String(32)),
     Column("consent", SealedJson(Decided)),
     Column("heard_at", Instant),
+    Column("phone_hash", String(32)),
     PrimaryKeyConstraint("shop", "cart_id", "epoch"),
     Index("checkouts_due", "shop", "status", "due_at", "acted_at"),
     Index("checkouts_acted", "shop", "acted_at"),
     Index("checkouts_of_an_event", "shop", "unique_id"),
     Index("checkouts_of_an_address", "shop", "address_hash", "settled_at"),
     Index("checkouts_of_a_client", "shop", "client", "settled_at"),
+    # Few give their number.
+    Index(
+        "checkouts_of_a_number",
+        "shop",
+        "phone_hash",
+        sqlite_where=text("phone_hash IS NOT NULL"),
+        postgresql_where=text("phone_hash IS NOT NULL"),
+    ),
 )
 
 sent = Table(
