@@ -11,6 +11,7 @@ from proxy import door, states
 from proxy.budgets import Budgets
 from proxy.clients import Clients
 from proxy.errors import Unauthorized
+from proxy.identity import canonical
 from proxy.states import Head, Shop
 from proxy.tokens import claimed_shop
 
@@ -56,7 +57,7 @@ def keep(surface: Surface, head: Head, read: Callable[[], bytes]) -> None:
         client=client,
         token=posted.token,
         cart=state.cart_id,
-        address=(state.email.casefold(), client) if state.email else None,
+        address=(canonical(state.email), client) if state.email else None,
     )
     shop.append(state)
     shop.took(perf_counter() - began)

@@ -173,7 +173,7 @@ def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
         client=value(latest.client),
         address_hash=hash_in(latest, rules.address_key),
         phone_hash=phone_hash_in(latest, rules.address_key),
-        addresses=() if typed is None else (typed.casefold(),),
+        addresses=() if typed is None else (canonical(typed),),
     )
     if _was_bound_before(checkout, until):
         # It may have reached somebody who is to be forgotten: so it goes to nobody else.

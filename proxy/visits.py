@@ -132,7 +132,7 @@ def _begun(checkouts: Sequence[Checkout], fact: Fact, at: datetime) -> Checkout:
 def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
     if checkout.erased_at is not None:
         return checkout
-    typed = set() if state.email is None else {state.email.casefold()}
+    typed = set() if state.email is None else {identity.canonical(state.email)}
     latest = checkout.latest.joined(Latest.of(state))
     heard = replace(
         checkout if _is_sent(checkout) else _found_by(checkout, latest, rules.address_key),

@@ -80,6 +80,20 @@ def test_capitals_make_no_other_address() -> None:
     assert checkout.addresses == ("jane@x.io",)
 
 
+def test_punycode_makes_no_other_address() -> None:
+    one_in_four = (
+        "jane@bücher.io",
+        "jane@xn--bcher-kva.io",
+        "jane@bu\u0308cher.io",
+        "JANE@BÜCHER.io",
+    )
+
+    checkout = one(*typed(*one_in_four))
+
+    assert checkout.status is Status.PENDING
+    assert checkout.addresses == ("jane@bücher.io",)
+
+
 def test_no_more_addresses_are_remembered_than_the_law_needs() -> None:
     checkout = one(*typed(*(f"{number}@x.io" for number in range(50))))
 
