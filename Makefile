@@ -12,7 +12,7 @@ SECONDS ?= 8
 demo: .venv/run  ## the whole product, with a demo shop and a stand-in Klaviyo
 	@$(BIN)/checkout-proxy demo --port $(PORT)
 
-test: .venv/dev browser-and-nginx  ## all fast tests, in some eleven minutes
+test: .venv/dev browser-and-nginx  ## all fast tests, in some eight minutes
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not slow"
 
 test-slow: .venv/dev browser-and-nginx  ## the tests that take minutes each: soaks, sweeps, whole machines lost
