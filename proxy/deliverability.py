@@ -24,7 +24,9 @@ _PAUSE_SECONDS = 60.0
 class Domains:
     """Ask *resolver* about domains; what it says holds for an hour, and silence for a minute.
 
-    Silence about one domain is of that one alone, where the root of all domains is known.
+    Silence about one domain is of that one alone, where the root of all domains is known. Where it
+    is not, nothing else that is said of domains is believed: a network without the world's names
+    says of each that there is none.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Domains:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[bool, float]] = {}
         self._silent_until = clock()
+        self._know_the_root = False
 
     def is_deliverable(self, domain: str) -> bool:
         """Tell whether mail to *domain* may arrive; where nobody knows, it may. It does not raise.
@@ -47,8 +50,8 @@ class Domains:
         if now < max(until, self._silent_until):
             return known
         said = self._asked(domain)
-        if said is None and not self._are_there():
-            self._silent_until = self._clock() + _PAUSE_SECONDS
+        if said is None or not (said or self._know_the_root):
+            said = self._checked(said)
         self._remember(domain, said)
         return said is not False
 
@@ -59,12 +62,22 @@ class Domains:
                 self._known.pop(next(iter(self._known)))
             self._known[domain] = said is not False, self._clock() + seconds
 
-    def _are_there(self) -> bool:
-        """Tell whether anything can be learnt at all: anybody may own domains that say nothing."""
+    def _checked(self, said: bool | None) -> bool | None:
+        """Return what was *said*, or ``None`` where it is of servers that know no domain at all."""
+        self._know_the_root = self._root_is_known()
+        if self._know_the_root:
+            return said
+        self._silent_until = self._clock() + _PAUSE_SECONDS
+        logger.warning(
+            "the name servers do not answer for the root of all domains: for a minute every domain "
+            "is taken to receive mail; CHECKOUT_PROXY_DNS=off has nobody asked"
+        )
+        return None
+
+    def _root_is_known(self) -> bool:
+        # Not any domain: somebody may own one that says nothing.
         try:
             self._resolver.resolve(dns.name.root, "NS")
-        except _ANSWERS:
-            return True
         except dns.exception.DNSException:
             return False
         return True
