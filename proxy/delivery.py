@@ -47,7 +47,6 @@ _QUIET_SECONDS = 10.0
 _BATCH = 500
 # A long backlog must hold up neither what is due nor the end.
 _MAX_BATCHES = 10
-_PRUNE_SECONDS = 60.0
 _RESEAL_SECONDS = 1.0
 _RESEALED_AT_ONCE = 500
 _FINISH_SECONDS = 5.0
@@ -100,7 +99,7 @@ class Sender:
         self._resealing = book.resealing(account.shop)
         self._resealed_at = -_RESEAL_SECONDS
         self._standing = self._written = book.standing(account.shop)
-        self._pruned_at = self._stirred_at = time.monotonic()
+        self._stirred_at = time.monotonic()
         self._unread_since: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -137,10 +136,9 @@ class Sender:
         self._take_up(until)
         self._hear(self._tick())
         self._send()
-        self._prune()
         self._reseal()
         self._desk.look(self._standing)
-        self._sweep.look(self._now())
+        self._sweep.look(self._now(), self._marks)
         unread = self._unread_since is not None
         self._watch.look(self._now(), self._standing, unread=unread)
 
@@ -193,11 +191,6 @@ class Sender:
         now = self._now()
         self._unread_since = min(self._unread_since or now, now)
         return now - self._unread_since >= _UNREAD_AT_MOST
-
-    def _prune(self) -> None:
-        if time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
-            self._pruned_at = time.monotonic()
-            self._inboxes.prune_orphans(self._marks)
 
     def _reseal(self) -> None:
         """Bring a part of the book under the newest key, until all of it is."""

@@ -32,23 +32,32 @@ class Sweep:
     def hear(self, received: Sequence[Received]) -> None:
         """Hear what was taken in: there may be an erasure in it, or a wish to prune."""
         kinds = {item.kind for item in received}
-        self._was_erased = self._was_erased or "erasure" in kinds
+        if "erasure" in kinds:
+            self._was_erased = True
+            # A command that asked for it has gone by then, and whom it named lies in its inbox.
+            self._pruned_at = min(
+                self._pruned_at, time.monotonic() - _PRUNE_SECONDS + _TIDY_SECONDS
+            )
         self._is_pruning = self._is_pruning or "prune" in kinds
 
-    def look(self, now: datetime) -> None:
-        """Remove some of what is old at *now*, and what lies where rows were erased."""
-        self._close_waiting(now)
+    def look(self, now: datetime, marks: dict[str, int]) -> None:
+        """Remove some of what is old at *now*, and what lies where rows were erased.
+
+        Up to *marks* the inboxes were taken in.
+        """
+        if time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
+            self._pruned_at = time.monotonic()
+            self._is_pruning = True
+            self._inboxes.prune_orphans(marks)
+            self._close_waiting(now)
         self._prune(now)
         if self._was_erased or time.monotonic() - self._tidied_at > _TIDY_SECONDS:
             self._tidied_at = time.monotonic()
             self._tidy()
 
     def _close_waiting(self, now: datetime) -> None:
-        if time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
-            self._pruned_at = time.monotonic()
-            self._is_pruning = True
-            while self._book.give_up_waiting(self._account.shop, now, self._account.rules):
-                pass
+        while self._book.give_up_waiting(self._account.shop, now, self._account.rules):
+            pass
 
     def _prune(self, now: datetime) -> None:
         if self._is_pruning:

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.checkouts import Checkout, Status
 from proxy.sandbox.faults import Answer
-from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo
+from tests.actors import Ledger, Page, Shop, environment, judged_klaviyo, until
 from tests.commands import Done, run, run_apart
 from tests.running import Proxy
 from tests.said import JANE
@@ -212,3 +212,19 @@ def test_a_cart_is_erased_by_the_command(patient: Desk) -> None:
     (erased,) = patient.ledger.wait("erased", Status.CANCELLED)
     assert said == "It is to be erased. The sender does so within a moment.\n"
     assert (erased.reason, erased.addresses) == ("erased at the person's request", ())
+
+
+def test_who_is_erased_by_the_command_lies_in_no_file_either(patient: Desk) -> None:
+    canary = "erased-canary@shop-demo.io"
+    patient.check_out("canary", Status.PENDING, email=canary)
+    assert lies_there(patient, canary)
+
+    run("erase", "--email", "-", stdin=f"{canary}\n", **patient.environ)
+
+    patient.ledger.wait("canary", Status.CANCELLED)
+    until(lambda: not lies_there(patient, canary), timeout=20)
+
+
+def lies_there(desk: Desk, canary: str) -> bool:
+    files = [path for path in desk.ledger.store.rglob("*") if path.is_file()]
+    return any(canary.encode() in path.read_bytes() for path in files)
