@@ -720,6 +720,21 @@ def test_a_checkout_is_sent_and_another_called_off_by_a_button(tmp_path: Path) -
     assert "Klaviyo answered 202" in page
 
 
+def test_who_goes_on_after_the_delivery_makes_it_no_sooner(book: Book, operator: Operator) -> None:
+    take_in(book, state(0, email=JANE))
+    (checkout,) = book.checkouts("shop", "c-1")
+    took = Change(checkout=checkout, apply=partial(outcomes.delivered, at=after(1)))
+    book.change("shop", [took], after(1))
+    at_once = text(operator.page(operator.search("c-1")))
+
+    take_in(book, state(5, email=JANE))
+    later = text(operator.page(operator.search("c-1")))
+
+    assert "After 1 min" in at_once
+    assert "Delivered" in later
+    assert "After" not in later
+
+
 def test_an_address_is_found_under_the_key_that_the_sender_keeps(
     book: Book, operator: Operator
 ) -> None:

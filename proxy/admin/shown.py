@@ -23,10 +23,12 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def span(length: timedelta | None) -> str:
-    """Return *length* with two figures at most: 4.2 s, 35 s, 2 min 5 s, 3 h, 2 d 4 h."""
+    """Return *length* with two figures at most: 38 ms, 4.2 s, 35 s, 2 min 5 s, 3 h, 2 d 4 h."""
     if length is None:
         return "–"
     seconds = length.total_seconds()
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
     if seconds < 60:
