@@ -120,6 +120,25 @@ def test_a_store_that_cannot_be_written_is_said_before_anything_starts(command: 
     assert "Traceback" not in refused.stderr
 
 
+def test_the_tag_waits_for_a_yes_where_the_proxy_does() -> None:
+    required = run("tag", CHECKOUT_PROXY_CONSENT="required").stdout
+    usual = run("tag").stdout
+
+    assert 'data-consent="required"' in required
+    assert "data-consent" not in usual
+
+
+def test_a_demo_whose_port_is_taken_says_how_to_have_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        refused = run("demo", "--port", f"{port}")
+
+    assert refused.returncode == 1
+    assert f"127.0.0.1:{port} cannot be had: Address already in use" in refused.stderr
+    assert f"--port takes another; make demo PORT={port + 1}, say." in refused.stderr
+
+
 def test_the_tag_is_printed_with_a_place_for_the_token() -> None:
     printed = run("tag", "--consent", "required", "--debug", CHECKOUT_PROXY_PREFIX="/till").stdout
 

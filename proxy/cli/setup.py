@@ -8,6 +8,7 @@ import click
 
 from proxy import shops
 from proxy.cli import chosen
+from proxy.consents import ConsentMode
 from proxy.settings import described, names
 from proxy.snippet import Snippet, consent_tools
 
@@ -58,7 +59,11 @@ def tag(
     It names the snippet of this very version, with its integrity hash: print it again after an
     upgrade.
     """
-    base = base or shops.read(os.environ)[0].prefix
+    settings = shops.read(os.environ)[0]
+    base = base or settings.prefix
+    # Else the address would leave the page before the proxy, which then keeps it back, is asked.
+    if settings.consent == ConsentMode.REQUIRED:
+        data["consent"] = data["consent"] or ConsentMode.REQUIRED
     data = {"token": token, "debug": "" if debug else None} | data
     click.echo(Snippet.shipped().tag(base, nonce=nonce, **data))
     if consent_tool:
