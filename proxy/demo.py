@@ -17,6 +17,7 @@ import click
 import requests
 
 from proxy import settings
+from proxy.errors import Misconfigured
 from proxy.sandbox import shop
 from proxy.sandbox.klaviyo import Klaviyo
 from proxy.server import check_free
@@ -32,7 +33,7 @@ _PASSWORD = "tea-for-operators"  # noqa: S105 - it is printed, and guards a demo
 
 def run(port: int) -> None:
     """Run the demo shop at *port* until interrupted, on a store that is gone afterwards."""
-    check_free("127.0.0.1", port)
+    _check_free(port)
     stop = stop_on_signals()
     # All of it is on this machine: nothing for a company's proxy to fetch.
     os.environ["NO_PROXY"] = "127.0.0.1"
@@ -108,6 +109,14 @@ def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -
         except requests.ConnectionError:
             time.sleep(0.1)
     raise click.ClickException(f"the proxy did not come up:\n{log.read_text()}")
+
+
+def _check_free(port: int) -> None:
+    try:
+        check_free("127.0.0.1", port)
+    except Misconfigured as error:
+        words = f"{error}. --port takes another; make demo PORT={port + 1}, say."
+        raise click.ClickException(words) from error
 
 
 def _free_port() -> int:

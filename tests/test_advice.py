@@ -82,8 +82,8 @@ OF_CARTS = {
     'f"{said} to the token\'s ref"': ("the shop answered 401 to the token's ref", BAD_TOKEN),
     "said": ("the shop answered 422", REFUSED_BY_SHOP),
     # Asked again, and given up.
-    "'no cart was pushed (PUT /v1/carts/{cart_id})'": (
-        "no cart was pushed (PUT /v1/carts/{cart_id})",
+    "'no cart was pushed, or none since its order (PUT /v1/carts/{cart_id})'": (
+        "no cart was pushed, or none since its order (PUT /v1/carts/{cart_id})",
         NEVER_PUT,
     ),
     '"the shop\'s answer is no JSON"': ("the shop's answer is no JSON", SHOP_AWAY),

@@ -10,5 +10,7 @@ class PushedCarts:
     def fetch(self, ref: CartRef) -> Reading:
         """Return the last cart pushed, or raise :exc:`CartNotReady`, :exc:`CartGone`."""
         if ref.pushed is None:
-            raise CartNotReady("no cart was pushed (PUT /v1/carts/{cart_id})")
+            raise CartNotReady(
+                "no cart was pushed, or none since its order (PUT /v1/carts/{cart_id})"
+            )
         return trusted(ref.pushed)
