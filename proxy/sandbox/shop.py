@@ -51,7 +51,7 @@ class Visits:
         """Return the visit with the cart *cart_id*; without one, a new visit that is not kept."""
         visit = self._visits.get(cart_id or "")
         if visit is None or visit.order_id is not None:
-            return Visit(cart=ShopCart(id=secrets.token_urlsafe(16)))
+            return Visit(cart=ShopCart(id=secrets.token_hex(16)))
         return visit
 
     def change(self, visit: Visit, change: Callable[[ShopCart], ShopCart]) -> None:
