@@ -4,8 +4,8 @@ It is not made of the token keys: they rotate, and who was hashed before would n
 erasure. In the store it lies locked under each of the shop's secrets, as a disk's key does under
 several passwords, so that whoever has the store alone cannot tell whose a hash is.
 
-Where no secret opens it, another is made, with the next number. The locks on the one before stay:
-it may be the secrets that are wrong, and be put right.
+Where no secret opens it, or it is damaged, another is made, with the next number. The locks on the
+one before stay: it may be the secrets that are wrong, and be put right.
 """
 
 import hmac
@@ -75,8 +75,8 @@ def kept(book: "Book", shop: str, under: Sequence[bytes]) -> list[bytes]:
 def _another(shop: str, locks: Sequence[Lock]) -> dict[int, bytes]:
     if locks:
         words = (
-            "%s: all secrets have changed at once: addresses hashed before are not found by them "
-            "until one of the old ones is put back"
+            "%s: all secrets have changed at once, or the key under them is damaged: addresses "
+            "hashed before are not found until one of the old ones is put back, or a sound lock"
         )
         logger.warning(words, shop)
     return {1 + max((number for number, _ in locks), default=0): secrets.token_bytes(_LENGTH)}

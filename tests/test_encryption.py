@@ -34,6 +34,7 @@ from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
 from tests.said import pushed, received, state
 from tests.tables import Tables
+from tests.test_personkey import hashes
 from tests.test_reload import SIGNED, Shoppers, _hangs_up, carts, reload
 from tests.test_shops import environ as shops_environ
 from tests.test_shops import stall
@@ -431,6 +432,40 @@ def test_what_addresses_are_hashed_with_is_encrypted_and_waits_for_its_key(scene
     assert all(opens(NEW, lock) for lock in scene.locks())
     with closing(scene.store(NEW).book()) as book:
         assert {number for number, _ in book.locks("shop")} == {1}
+
+
+def test_a_lock_that_is_damaged_stops_no_sending_and_is_made_anew(scene: Scene) -> None:
+    with scene.sender(OLD):
+        until(scene.locks)
+    scene.tables.ask(f"{CUT_OFF} WHERE place = 0")
+
+    say(scene.web(OLD))
+    with scene.sender(OLD):
+        until(lambda: scene.is_at(Status.DELIVERED, "c-1", OLD))
+
+    # The other lock had the same key in it.
+    assert [opens(OLD, lock) for lock in scene.locks()] == [True, True]
+    assert hashes(scene.environ(OLD))["verdict"] == "well"
+
+
+def test_where_all_locks_are_damaged_another_key_is_made_and_the_doctor_says_so(
+    scene: Scene,
+) -> None:
+    with scene.sender(OLD):
+        until(scene.locks)
+    scene.tables.ask(CUT_OFF)
+    damaged = scene.locks()
+
+    say(scene.web(OLD))
+    with scene.sender(OLD):
+        until(lambda: scene.is_at(Status.DELIVERED, "c-1", OLD))
+
+    assert "none of the secrets opens number 1" in hashes(scene.environ(OLD))["words"]
+    assert scene.locks()[:2] == damaged
+    assert [opens(OLD, lock) for lock in scene.locks()[2:]] == [True, True]
+
+
+CUT_OFF = "UPDATE locks SET lock = substr(lock, 1, 99)"
 
 
 # -- rotation ------------------------------------------------------------------------------

@@ -109,7 +109,8 @@ def _hashes(store: Store, settings: Settings) -> Finding:
     )
     remedy = (
         "The secrets were all new at once: put one of those of before back, first in "
-        f"{variable('token_keys')}, and reload. Where they are gone, docs/tokens.md has more."
+        f"{variable('token_keys')}, and reload. Where they are gone, or no secret is new and the "
+        "key is damaged, docs/tokens.md has more."
     )
     return warning("hashes", words, remedy)
 

@@ -29,7 +29,7 @@ from proxy.standing import Standing
 from proxy.steps import Answer, decode
 from proxy.store import retention, rows, schema
 from proxy.store.resealing import KEYS, sealed
-from proxy.store.seal import MARK_LENGTH, SAYS_NOTHING, SEALED
+from proxy.store.seal import MARK_LENGTH, SAYS_NOTHING, SEALED, Seal
 from proxy.tallies import EVER, Counted, What
 
 
@@ -337,12 +337,15 @@ class Reader:
             return connection.execute(query).scalar() is not None
 
     def locks(self, shop: str) -> list[tuple[int, bytes]]:
-        """Return the keys that *shop*'s addresses are hashed with, locked, each with its number."""
-        table = schema.locks
-        query = select(table.c.number, table.c.lock).where(table.c.shop == shop)
+        """Return the keys that *shop*'s addresses are hashed with, locked, each with its number.
+
+        A lock that is damaged comes as it lies there: no secret opens it, and it stops no other.
+        """
+        table, seal = schema.locks, schema.seal_of(self._engine.dialect)
+        raw = type_coerce(table.c.lock, LargeBinary)
+        query = select(table.c.number, raw).where(table.c.shop == shop).order_by(table.c.place)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(table.c.place))
-            return [(number, lock) for number, lock in rows]
+            return [(number, _opened(seal, lock)) for number, lock in connection.execute(query)]
 
     def sealed_under(self, shop: str) -> dict[str, int]:
         """Return how many values lie in the book under keys of which mark; ``""``: unsealed."""
@@ -459,6 +462,13 @@ class Reader:
         query = select(table.c.retires_on).where(table.c.shop == shop, table.c.revision == revision)
         with self._engine.connect() as connection:
             return connection.execute(query).scalar()
+
+
+def _opened(seal: Seal, content: bytes) -> bytes:
+    try:
+        return seal.opened(content)
+    except ValueError:
+        return content
 
 
 def _marks(raw: Any) -> Select[Any]:
