@@ -434,6 +434,17 @@ def test_what_addresses_are_hashed_with_is_encrypted_and_waits_for_its_key(scene
         assert {number for number, _ in book.locks("shop")} == {1}
 
 
+def test_the_locks_alone_keep_the_doctor_from_saying_that_a_store_key_can_go(scene: Scene) -> None:
+    with scene.sender(OLD):
+        until(scene.locks)
+
+    doctor = command("doctor", "--only", "store", "--json", **scene.environ(NEW))
+
+    # Nothing else is in the store yet.
+    assert scene.sealed_under() == {mark(OLD): len(scene.locks())}
+    assert f"the key with the mark {mark(OLD)}" in doctor.output
+
+
 def test_a_lock_that_is_damaged_stops_no_sending_and_is_made_anew(scene: Scene) -> None:
     with scene.sender(OLD):
         until(scene.locks)
