@@ -4,6 +4,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+
 from proxy.store import Store
 from proxy.store.book import Book
 
@@ -23,6 +27,18 @@ def lay_book(store: Store) -> None:
         store.prepare()
         book.touch(mode=0o600)
         book.write_bytes(empty_book())
+
+
+def lay_old_book(store: Store, revision: str) -> None:
+    """Lay the book of *store*, of SQLite, as the migrations up to *revision* made it."""
+    store.prepare()
+    config = Config()
+    config.set_main_option("script_location", "proxy:store/migrations")
+    engine = create_engine(f"sqlite:///{store.folder}/checkouts.db")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 @cache

@@ -32,7 +32,7 @@ from proxy.store import Store
 from proxy.tokens import Session, Tokens
 from tests import running
 from tests.actors import KLAVIYO_KEY, SHOP_KEY, TOKEN_KEYS, Page, Shop, environment
-from tests.books import lay_book
+from tests.books import lay_book, lay_old_book
 from tests.browser.test_reach import RULES
 from tests.crash.test_clock_jumps import LIBRARIES, Clock
 from tests.platform import KEY, Platform, changed, recorded
@@ -409,6 +409,22 @@ def test_a_mistake_in_one_shop_s_table_hides_nothing_else(
     ]
     assert mistake in told
     assert hidden == [("tea", check) for check in checks]
+
+
+@pytest.mark.parametrize("revision", ["0001", "0013"])
+def test_tables_of_an_earlier_version_are_told_and_nothing_is_wrong_with_them(
+    environ: dict[str, str], tmp_path: Path, revision: str
+) -> None:
+    lay_old_book(Store.of("shop", f"sqlite:///{tmp_path}/store"), revision)
+
+    diagnosis = examined(environ)
+
+    told = diagnosis.of("store", "tables")
+    assert diagnosis.wrong == []
+    assert (told["verdict"], told["remedy"].split()[0]) == ("warning", "`checkout-proxy")
+    assert "are those of another version" in told["words"]
+    assert diagnosis.verdict("sender", "sender") == "skipped"
+    assert "see the check `store`" in diagnosis.of("carts", "carts")["words"]
 
 
 def test_files_of_an_earlier_version_are_told(environ: dict[str, str], tmp_path: Path) -> None:

@@ -49,12 +49,22 @@ def _in_database(store: Store, url: str) -> Iterator[Finding]:
 def _tables(store: Store) -> Finding:
     try:
         if store.exists:
-            return well("tables", "the sender's tables are there")
+            return _made(store)
     except (OSError, sqlite3.Error):
         words = f"the sender's tables in {store.place} cannot be read"
         return wrong("tables", words, "Run this command as the user that the proxy runs as.")
     remedy = "`checkout-proxy migrate` makes them, and so does the sender when it starts."
     return warning("tables", f"no sender has made its tables in {store.place} yet", remedy)
+
+
+def _made(store: Store) -> Finding:
+    if book.is_current(store):
+        return well("tables", "the sender's tables are there")
+    words = f"the sender's tables in {store.place} are those of another version"
+    remedy = (
+        "`checkout-proxy migrate` brings them up to date, and so does the sender when it starts."
+    )
+    return warning("tables", words, remedy)
 
 
 def _damaged(store: Store) -> Iterator[Finding]:

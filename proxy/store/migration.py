@@ -14,7 +14,7 @@ _alone = threading.Lock()
 
 def upgrade(connection: "Connection") -> None:
     """Run what is missing on *connection*; nothing of it holds before the caller commits."""
-    if _is_current(connection):
+    if is_current(connection):
         return
     # Only here: who has no use for it is up a third of a second sooner.
     from alembic import command
@@ -27,7 +27,7 @@ def upgrade(connection: "Connection") -> None:
         command.upgrade(config, "head")
 
 
-def _is_current(connection: "Connection") -> bool:
+def is_current(connection: "Connection") -> bool:
     """Tell whether nothing is missing, without Alembic."""
     from sqlalchemy import inspect
 

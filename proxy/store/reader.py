@@ -27,7 +27,7 @@ from proxy.claims import Compared
 from proxy.money import Amount
 from proxy.standing import Standing
 from proxy.steps import Answer, decode
-from proxy.store import retention, rows, schema
+from proxy.store import migration, retention, rows, schema
 from proxy.store.resealing import KEYS, sealed
 from proxy.store.seal import MARK_LENGTH, SAYS_NOTHING, SEALED, Seal
 from proxy.tallies import EVER, Counted, What
@@ -106,6 +106,12 @@ class Reader:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its tables are as this version has them; else little of it can be read."""
+        with self._engine.connect() as connection:
+            return migration.is_current(connection)
 
     def marks(self) -> dict[str, int]:
         """Return how far each inbox was taken in."""
