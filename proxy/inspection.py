@@ -205,9 +205,7 @@ def _customer(session: Session) -> str:
 def _look_at_members(walk: _Walk, shop: Shop, posted: Posted) -> None:
     with walk.step("address", _typed(posted.email)):
         states.email(posted.email)
-    if any(each and states.name(each) is None for each in (posted.first_name, posted.last_name)):
-        words = "one is too long, or has a link or markup in it, and is left out"
-        walk.steps.append(warned("name", words))
+    walk.steps += _names(posted)
     if posted.phone_number:
         walk.steps.append(_telephone(posted.phone_number))
     walk.steps.append(_link(shop, posted.checkout_url))
@@ -219,6 +217,17 @@ def _look_at_members(walk: _Walk, shop: Shop, posted: Posted) -> None:
 
 def _typed(text: str | None) -> str:
     return masked(Profile(email=(text or "").strip())) or "none was typed"
+
+
+def _names(posted: Posted) -> Iterator[Step]:
+    """Yield what the shopper's mail would not say as it was typed."""
+    typed = [each for each in (posted.first_name, posted.last_name) if each]
+    kept = [states.name(each) for each in typed]
+    if None in kept:
+        words = "one is too long, or has a link or markup in it, and is left out"
+        yield warned("name", words)
+    if any(name not in (None, text) for name, text in zip(kept, typed, strict=True)):
+        yield warned("name", "a space was put behind a dot in one, so that it is no link")
 
 
 def _telephone(text: str) -> Step:

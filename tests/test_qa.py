@@ -242,11 +242,25 @@ def test_a_link_that_leads_elsewhere_is_said_to_be_dropped(desk: Desk) -> None:
 
 
 def test_a_name_with_a_link_in_it_is_said_to_be_left_out(desk: Desk) -> None:
-    page = desk.try_state(state(first_name="claim it at evil.example", last_name="Doe"))
+    page = desk.try_state(state(first_name="claim it at //evil.example", last_name="Doe"))
 
     assert "a link or markup in it, and is left out" in page
     assert '"last_name": "Doe"' in page
     assert '"first_name"' not in page
+
+
+def test_a_name_with_a_dot_in_it_is_said_to_be_parted(desk: Desk) -> None:
+    page = desk.try_state(state(first_name="Md.Rahman", last_name="Doe"))
+
+    assert "a space was put behind a dot in one, so that it is no link" in page
+    assert '"first_name": "Md. Rahman"' in page
+
+
+def test_a_name_as_it_was_typed_is_not_spoken_of(desk: Desk) -> None:
+    page = desk.try_state(state(first_name="Md. Rahman s/o", last_name="Doe"))
+
+    assert "a space was put" not in page
+    assert "is left out" not in page
 
 
 def test_a_state_that_waited_in_the_browser_counts_from_the_act(desk: Desk) -> None:
