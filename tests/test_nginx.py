@@ -253,6 +253,24 @@ def deserted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def one_opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glass]:
+    folder = tmp_path_factory.mktemp("opened")
+    with (
+        Recorder() as behind,
+        Nginx(folder, proxy=behind.address, edits=with_operators_pages(folder)) as nginx,
+        client_of(nginx) as client,
+    ):
+        yield Glass(nginx, client.session, behind)
+
+
+@pytest.fixture
+def opened(one_opened: Glass) -> Glass:
+    """An nginx that has the operators' pages, too, and refuses nobody by address."""
+    one_opened.behind.seen.clear()
+    return one_opened
+
+
 @pytest.fixture
 def walled(tmp_path: Path) -> Iterator[Glass]:
     """An nginx at which /v1 and /admin are for one address, which is not ours."""
@@ -368,17 +386,36 @@ def test_no_detour_leads_to_what_is_for_the_operator(glass: Glass, path: str) ->
     assert glass.behind.seen == []
 
 
-def test_no_detour_leads_past_the_addresses_that_may_call(walled: Glass) -> None:
-    def asked(target: str) -> str:
-        with walled.dial() as connection, connection.makefile("rb") as answer:
-            connection.sendall(f"GET {target} HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode())
-            return answer.readline().decode().split()[1]
+DETOURS = [
+    "/v1/orders/../../co/x", "/admin/x/../../co/x", "/basket/../v1/orders", "//co/x", "//v1/orders",
+    "/co/x/../../v1/orders", "/co/../admin/x", "/v1/../co/checkout.js", "/v1/../admin/x",
+]  # fmt: skip
 
-    detours = ["/v1/orders/../../co/x", "/admin/x/../../co/x", "/basket/../v1/orders", "//co/x"]
-    detours += ["/co/x/../../v1/orders", "/co/../admin/x", "/v1/../co/checkout.js"]
-    answers = [asked(target) for target in detours]
-    straight = [asked(target) for target in ("/v1/orders", "/admin/x", "/co/x", "/co/checkout.js")]
-    as_to_a_proxy = asked(f"https://{HOST}/co/y")
+
+def asked(glass: Glass, target: str) -> str:
+    """Return the status of the answer to a path that is sent as it is."""
+    with glass.dial() as connection, connection.makefile("rb") as answer:
+        connection.sendall(f"GET {target} HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode())
+        return answer.readline().decode().split()[1]
+
+
+@pytest.mark.parametrize("path", DETOURS)
+def test_a_detour_is_none_of_our_paths_whoever_may_call(opened: Glass, path: str) -> None:
+    assert asked(opened, path) == "404"
+    assert opened.behind.seen == []
+
+
+def test_who_takes_no_detour_may_call_where_nobody_is_refused(opened: Glass) -> None:
+    straight = ["/v1/orders", "/admin/x", "/co/x", "/co/checkout.js"]
+
+    assert [asked(opened, path) for path in straight] == ["200"] * 4
+
+
+def test_no_detour_leads_past_the_addresses_that_may_call(walled: Glass) -> None:
+    answers = [asked(walled, target) for target in DETOURS]
+    straight = ["/v1/orders", "/admin/x", "/co/x", "/co/checkout.js"]
+    straight = [asked(walled, target) for target in straight]
+    as_to_a_proxy = asked(walled, f"https://{HOST}/co/y")
 
     assert set(answers) <= {"403", "404"}
     assert straight == ["403", "403", "200", "200"]
