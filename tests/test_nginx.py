@@ -405,6 +405,14 @@ def test_a_detour_is_none_of_our_paths_whoever_may_call(opened: Glass, path: str
     assert opened.behind.seen == []
 
 
+def test_the_log_tells_that_a_detour_was_not_passed_on(opened: Glass) -> None:
+    asked(opened, "//co/detour")
+    asked(opened, "/co/straight")
+
+    until(lambda: re.search(r'"GET /co/straight" 200 .* upstream=200/', opened.nginx.logged()))
+    assert re.search(r'"GET /co/detour" 404 .* upstream=-/-', opened.nginx.logged())
+
+
 def test_who_takes_no_detour_may_call_where_nobody_is_refused(opened: Glass) -> None:
     straight = ["/v1/orders", "/admin/x", "/co/x", "/co/checkout.js"]
 
@@ -717,6 +725,13 @@ def test_a_client_over_its_rate_is_told_when_to_come_back(glass: Glass) -> None:
     assert "Retry-After: 5" in refused
     assert "Content-Type: application/problem+json" in refused
     assert '"status":429' in refused
+
+
+def test_a_flood_does_not_fill_the_error_log(glass: Glass) -> None:
+    _pipelined(glass, "/co/state", ["198.51.100.7"] * 120)
+
+    until(lambda: "198.51.100.7" in glass.nginx.logged())
+    assert "limiting requests" not in glass.nginx.logged()
 
 
 def test_one_client_over_its_rate_does_not_slow_another(glass: Glass) -> None:
