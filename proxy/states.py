@@ -163,14 +163,16 @@ def name(text: str | None) -> str | None:
 
 
 _LONGEST_NAME = 64
+# In an address browsers take each of them for a full stop.
+_DOTS = r".\u2024\u3002\ufe52\uff0e\uff61"
 # Most names have none of these, and to look for them alone takes a tenth of the time.
-_MARK = re.compile(r"[/\\@:<>{}\[\]&.\u3002\uff0e\uff61]")
+_MARK = re.compile(rf"[/\\@:<>{{}}\[\]&{_DOTS}]")
 # Markup, templates, schemes and the path behind a domain. A slash alone is in legal names, such as
 # "Muthu a/l Samy".
-_NO_NAME = re.compile(r"[\\@:<>{}\[\]]|//|&#?\w+;|[.\u3002\uff0e\uff61]\S*/")
+_NO_NAME = re.compile(rf"[\\@:<>{{}}\[\]]|//|&#?\w+;|[{_DOTS}]\S*/")
 # Of a domain without a space in it mail programs make a link by themselves. No part of one begins
 # with what needs no space here.
-_PLACE_BEHIND_DOT = re.compile(r"""(?<=\S[.\u3002\uff0e\uff61])(?=[^\s.,)"'-])""")
+_PLACE_BEHIND_DOT = re.compile(rf"""(?<=\S[{_DOTS}])(?=[^\s.,)"'-])""")
 
 
 def email(text: str | None) -> str | None:

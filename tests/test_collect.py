@@ -565,6 +565,7 @@ def test_a_name_that_is_a_strangers_link_is_left_out_and_the_state_is_kept(
     ("evile\u0301.com", "evile\u0301. com"), ("😀😀.ws", "😀😀. ws"),
     ("evil.\u200bcom", "evil. \u200bcom"), ("evil。com", "evil。 com"),
     ("evil．com", "evil． com"), ("evil｡com", "evil｡ com"),
+    ("evil\u2024com", "evil\u2024 com"), ("evil\ufe52com", "evil\ufe52 com"),
     ("evil..com", "evil.. com"), ("a." * 32, "a. " * 31 + "a."),
 ])  # fmt: skip
 def test_a_name_is_parted_at_its_dots_so_that_it_is_no_link(
