@@ -46,6 +46,10 @@ class Profile:
         """Return what stands for the address: nothing, where there is none, or no *key*."""
         return address_hash(self.email, key) if self.email and key else None
 
+    def phone_hashed(self, key: bytes) -> str | None:
+        """Return what stands for the telephone number, in the same way."""
+        return address_hash(self.phone_number, key) if self.phone_number and key else None
+
 
 def masked(profile: Profile) -> str | None:
     """Return who *profile* is, told by who knows them already and nobody else."""
@@ -124,14 +128,16 @@ def hash_in(latest: Latest, key: bytes) -> str | None:
 
 
 def phone_hash_in(latest: Latest, key: bytes) -> str | None:
-    """Return what stands for the telephone number in *latest*, or nothing, as for the address."""
-    number = _number(latest, value(latest.customer) or Customer()) if key else None
-    return address_hash(number, key) if number else None
+    """Return what stands for the telephone number that *latest* is sent with, as for the address.
+
+    That of somebody else's session is not.
+    """
+    return identify(latest).phone_hashed(key)
 
 
-def numbers_in(latest: Latest) -> tuple[str | None, str | None]:
-    """Return the telephone numbers in *latest* as they came: typed, and vouched for."""
-    return value(latest.phone_number), (value(latest.customer) or Customer()).phone_number
+def named_in(latest: Latest) -> tuple[str | None, str | None, Customer | None]:
+    """Return the words that tell whose telephone number there is in *latest*, as they came."""
+    return value(latest.email), value(latest.phone_number), value(latest.customer)
 
 
 def _number(latest: Latest, customer: Customer) -> str | None:

@@ -147,14 +147,16 @@ def _heard(checkout: Checkout, state: StatePosted, rules: Rules) -> Checkout:
 
 def _found_by(checkout: Checkout, latest: Latest, key: bytes) -> Checkout:
     """Return *checkout* with that by which it is found once *latest* is erased."""
-    phone_hash = None
+    address_hash = identity.hash_in(latest, key) or checkout.address_hash
+    phone_hash = checkout.phone_hash
     # To understand a number takes longer than all the rest.
-    if identity.numbers_in(latest) != identity.numbers_in(checkout.latest):
-        phone_hash = identity.phone_hash_in(latest, key)
+    if identity.named_in(latest) != identity.named_in(checkout.latest):
+        is_another = checkout.address_hash not in (None, address_hash)
+        phone_hash = identity.phone_hash_in(latest, key) or (None if is_another else phone_hash)
     return replace(
         checkout,
-        address_hash=identity.hash_in(latest, key) or checkout.address_hash,
-        phone_hash=phone_hash or checkout.phone_hash,
+        address_hash=address_hash,
+        phone_hash=phone_hash,
         client=value(latest.client) or checkout.client,
     )
 

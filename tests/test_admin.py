@@ -21,7 +21,15 @@ from proxy.alarms import Alarm, Name, News, State
 from proxy.checkouts import Rules, Status
 from proxy.clients import Clients, networks
 from proxy.consents import ConsentMode, Modes
-from proxy.facts import CancelAsked, ErasureAsked, Fact, HurryAsked, ReleaseAsked, ReplayAsked
+from proxy.facts import (
+    CancelAsked,
+    Customer,
+    ErasureAsked,
+    Fact,
+    HurryAsked,
+    ReleaseAsked,
+    ReplayAsked,
+)
 from proxy.identity import address_hash, address_key
 from proxy.store.book import Book, Change, Seen
 from proxy.tallies import Sight
@@ -29,7 +37,7 @@ from tests.actors import CART, Ledger, Page, Shop, environment, judged_klaviyo
 from tests.books import lay_book, written
 from tests.operator import PASSWORD, Operator
 from tests.running import Proxy
-from tests.said import JANE, NOON, after, order, received, state
+from tests.said import JANE, JOHN, NOON, after, order, received, state
 from tests.web import TOKEN_KEY, Web, served
 
 RULES = Rules(
@@ -787,6 +795,19 @@ def test_who_a_closed_checkout_was_about_is_erased_by_the_hashes_that_are_left(
     asked = [fact for fact in web.facts() if isinstance(fact, ErasureAsked)]
     hashes = [address_hash(who, address_key(TOKEN_KEY)) for who in (JANE, "+4930123456")]
     assert [(f.cart_id, f.address_hash) for f in asked] == [("c-1", hashes[0]), ("", hashes[1])]
+
+
+def test_to_erase_whose_address_was_typed_does_not_erase_whose_session_it_was(
+    web: Web, book: Book, operator: Operator
+) -> None:
+    janes = Customer(email=JANE, phone_number="+4930123456")
+    take_in(book, state(email=JOHN, customer=janes), order(1))
+
+    operator.post(f"shop/checkouts/c-1_{NOON.timestamp():.0f}", wish="erase", sure="yes")
+
+    asked = [fact for fact in web.facts() if isinstance(fact, ErasureAsked)]
+    hashed = address_hash(JOHN, address_key(TOKEN_KEY))
+    assert [(f.cart_id, f.address_hash) for f in asked] == [("c-1", hashed)]
 
 
 def test_nobody_is_erased_by_one_press(web: Web, book: Book, operator: Operator) -> None:

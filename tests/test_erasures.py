@@ -253,7 +253,7 @@ RECORD = Consent(state=ConsentState.GRANTED, evidence="canary")
     [
         {"phone_number": "+49 (30) 123-456"},
         {"email": JANE, "phone_number": "+49 030 123456"},
-        {"email": JANE, "customer": Customer(phone_number="+4930/123456")},
+        {"email": JANE, "customer": Customer(email=JANE, phone_number="+4930/123456")},
         {"phone_number": "no number", "customer": Customer(phone_number=PHONE)},
     ],
     ids=["alone", "beside an address", "in-token", "beside no number"],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from proxy import outcomes
 from proxy.checkouts import Checkout, Status, Trouble
 from proxy.consents import ConsentMode, Modes
-from proxy.facts import Fact, StatePosted
+from proxy.facts import Customer, Fact, StatePosted
 from proxy.identity import Profile, address_hash
 from proxy.latest import value
 from proxy.visits import fold
@@ -33,7 +33,21 @@ from tests.folded import (
     to,
     troubled,
 )
-from tests.said import JANE, JOHN, NOON, after, cancel, deleted, hurry, order, pushed, replay, state
+from tests.said import (
+    DENIED,
+    GRANTED,
+    JANE,
+    JOHN,
+    NOON,
+    after,
+    cancel,
+    deleted,
+    hurry,
+    order,
+    pushed,
+    replay,
+    state,
+)
 
 # -- one checkout ------------------------------------------------------------------------
 
@@ -484,6 +498,29 @@ def test_a_checkout_is_found_by_the_last_number_also_once_that_is_erased() -> No
     (ordered,) = folded(order(2), state(1.5, late=1, email=JANE), onto=typed, rules=rules)
 
     assert ordered.phone_hash == address_hash("+4930123456", b"a key")
+
+
+def test_a_number_of_somebody_elses_session_is_not_what_a_checkout_is_found_by() -> None:
+    rules = replace(RULES, address_key=b"a key")
+    janes = Customer(email=JANE, phone_number="+4930123456")
+
+    known = one(state(0, customer=janes), rules=rules)
+    typed = one(state(1, email=JOHN), onto=[known], rules=rules)
+
+    assert known.phone_hash == address_hash("+4930123456", b"a key")
+    assert typed.phone_hash is None
+
+
+def test_a_number_of_before_a_denial_is_not_found_in_what_somebody_else_goes_on_with() -> None:
+    rules = replace(RULES, address_key=b"a key")
+    denied = folded(
+        state(0, email=JANE, phone_number="+4930123456"), state(1, consent=DENIED), rules=rules
+    )
+
+    again = one(state(2, email=JOHN, consent=GRANTED), onto=denied, rules=rules)
+
+    assert denied[0].phone_hash is not None
+    assert again.phone_hash is None
 
 
 def test_what_was_sent_goes_on_counting_for_whom_it_went_to_and_who_posted_it() -> None:
