@@ -1,5 +1,6 @@
 """Erasures: who is to be forgotten, where a person is named, and what is left without them."""
 
+import dataclasses
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from hashlib import sha256
@@ -12,7 +13,16 @@ from proxy.carts.cart import Cart
 from proxy.checkouts import ERASED, Checkout, Rules, Status, erased_if_closed, judged
 from proxy.consents import Decided
 from proxy.facts import CartPushed, Customer, ErasureAsked, Fact, StatePosted
-from proxy.identity import Profile, address_hash, canonical, e164, hash_in, identify, phone_hash_in
+from proxy.identity import (
+    Profile,
+    address_hash,
+    canonical,
+    e164,
+    hash_in,
+    identify,
+    is_found_in,
+    phone_hash_in,
+)
 from proxy.latest import Latest, value
 from proxy.setbacks import was_before
 
@@ -81,12 +91,17 @@ def trail(state: StatePosted) -> bytes | None:
 
 
 def is_about(
-    checkout: Checkout, asked: ErasureAsked, hashes: Collection[str], *, delayed: bool
+    checkout: Checkout,
+    asked: ErasureAsked,
+    hashes: Collection[str],
+    *,
+    delayed: bool,
+    cart_email: str | None = None,
 ) -> bool:
     """Tell whether somebody had been named in *checkout* whom *asked* is about.
 
-    *hashes* are those of the address, or the number. *delayed* is as in
-    :func:`proxy.setbacks.was_before`.
+    *hashes* are those of the address, or the number. *cart_email* is that of a cart which was put
+    since. *delayed* is as in :func:`proxy.setbacks.was_before`.
     """
     wanted = names(asked)
     if was_before(checkout.acted_at, asked.received_at, delayed=delayed):
@@ -94,8 +109,9 @@ def is_about(
         return is_named or _is_hashed(checkout, hashes)
     said_before = checkout.latest.until(asked.received_at)
     is_hashed = checkout.status in _CLOSED and _is_hashed(checkout, hashes)
-    is_bound = _was_bound_before(checkout, asked.received_at) and wanted & _names_bound(checkout)
-    return is_hashed or bool(is_bound or wanted & _names_in_latest(said_before))
+    since = _named_since(checkout, asked.received_at, cart_email)
+    names_before = _names_bound_before(checkout, since) | _names_in_latest(said_before)
+    return is_hashed or bool(wanted & names_before)
 
 
 _CLOSED = (Status.DELIVERED, Status.CANCELLED)
@@ -105,9 +121,25 @@ def _is_hashed(checkout: Checkout, hashes: Collection[str]) -> bool:
     return checkout.address_hash in hashes or checkout.phone_hash in hashes
 
 
-def _was_bound_before(checkout: Checkout, until: datetime) -> bool:
-    """Tell whether *checkout* is bound to somebody who is not who was named after *until*."""
-    return checkout.is_bound and checkout.addressee != identify(checkout.latest.since(until))
+def _named_since(checkout: Checkout, until: datetime, cart_email: str | None) -> Profile:
+    """Return who was named in *checkout* after *until*, or in the cart that was put after it."""
+    since = checkout.latest.since(until)
+    signed = value(since.cart)
+    return identify(since, cart_email=cart_email or (None if signed is None else signed.email))
+
+
+def _is_bound_to_another(checkout: Checkout, named: Profile) -> bool:
+    """Tell whether *checkout* is bound to somebody who is not who is *named*."""
+    to = checkout.addressee
+    return to is not None and not is_found_in(to, named)
+
+
+def _names_bound_before(checkout: Checkout, named: Profile) -> frozenset[str]:
+    """Return the names that *checkout* is bound to, and that are not of who is *named* since."""
+    bound = _names_bound(checkout)
+    if _is_bound_to_another(checkout, named):
+        return bound
+    return bound - _names([named.email], [named.phone_number])
 
 
 def _names_beside(checkout: Checkout) -> frozenset[str]:
@@ -148,37 +180,55 @@ def when(fact: Fact) -> datetime:
 # -- what is left of a checkout ----------------------------------------------------------
 
 
-def erased(checkout: Checkout, until: datetime, rules: Rules, *, delayed: bool = True) -> Checkout:
+def erased(
+    checkout: Checkout,
+    until: datetime,
+    rules: Rules,
+    *,
+    delayed: bool = True,
+    cart_email: str | None = None,
+) -> Checkout:
     """Return *checkout* without what was said in it *until* then, or a trace of who said it.
 
-    Where nothing was said since, it is closed. *delayed* is as in
-    :func:`proxy.setbacks.was_before`.
+    Where nothing was said since, it is closed. *cart_email* and *delayed* are as in
+    :func:`is_about`.
     """
     if checkout.erased_at is not None:
         return checkout
     if was_before(checkout.acted_at, until, delayed=delayed):
         return _forgotten(checkout, until)
-    return _begun_anew(checkout, until, rules)
+    return _begun_anew(checkout, until, rules, _named_since(checkout, until, cart_email))
 
 
-def _begun_anew(checkout: Checkout, until: datetime, rules: Rules) -> Checkout:
-    """Return *checkout* as if nothing had been said before *until*, but a no."""
+def _begun_anew(checkout: Checkout, until: datetime, rules: Rules, named: Profile) -> Checkout:
+    """Return *checkout* as if nothing had been said before *until*, but a no.
+
+    *named* is who was named since.
+    """
     said = checkout.latest
     latest = said.until(until).refusal().joined(said.since(until))
     typed = value(latest.email)
     known = replace(
         checkout,
         latest=latest,
+        addressee=checkout.addressee and _without_the_rest(checkout.addressee, named),
         consent=_without_record(checkout.consent, latest),
         client=value(latest.client),
         address_hash=hash_in(latest, rules.address_key),
         phone_hash=phone_hash_in(latest, rules.address_key),
         addresses=() if typed is None else (canonical(typed),),
     )
-    if _was_bound_before(checkout, until):
+    if _is_bound_to_another(checkout, named):
         # It may have reached somebody who is to be forgotten: so it goes to nobody else.
         return _closed(known)
     return judged(known, rules, until) if known.status is Status.PENDING else known
+
+
+def _without_the_rest(to: Profile, named: Profile) -> Profile:
+    """Return *to* with no more than they are found by, and what is said of who is *named*."""
+    rest = ("phone_number", "first_name", "last_name", "locale")
+    unsaid = {each: None for each in rest if getattr(to, each) != getattr(named, each)}
+    return dataclasses.replace(to, **unsaid)
 
 
 def _without_record(decided: Decided | None, latest: Latest) -> Decided | None:

@@ -78,6 +78,22 @@ def identify(latest: Latest, *, cart_email: str | None = None) -> Profile:
     return _profile(latest, customer, email=typed or vouched)
 
 
+def is_found_in(one: Profile, other: Profile) -> bool:
+    """Tell whether *other* has all that *one* is found by: what else is known makes nobody another.
+
+    A number is what somebody is found by where there is nothing else.
+    """
+    names, known = _found_by(one), _found_by(other)
+    if not any(names):
+        return one.phone_number == other.phone_number
+    return all(name in ("", same) for name, same in zip(names, known, strict=True))
+
+
+def _found_by(profile: Profile) -> tuple[str, ...]:
+    email = canonical(profile.email) if profile.email else ""
+    return email, profile.external_id or "", profile.kx or ""
+
+
 def is_vouched(latest: Latest) -> bool:
     """Tell whether the token vouches for the address that *latest* is about."""
     vouched = _address((value(latest.customer) or Customer()).email)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import partial, reduce
 from pathlib import Path
 from threading import Event as Signal
+from typing import Any
 
 import msgspec
 import pytest
@@ -569,6 +570,75 @@ def test_who_came_back_is_sent_to_whatever_comes_late(forgetting: Scene) -> None
     forgetting.work()
 
     assert forgetting.people() == [JANE]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"first_name": "Jane"},
+        {"locale": "de"},
+        {"phone_number": "+4930123456"},
+        {"email": "Jane@shop-demo.io"},
+        {"customer": Customer(email=JANE, external_id="17")},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_who_came_back_and_says_more_is_sent_to_whatever_comes_late(
+    forgetting: Scene, more: dict[str, Any]
+) -> None:
+    forgetting.klaviyo.misbehave(Cut(counted=False))
+    forgetting.hear(state(2, email=JANE, cart=CART))
+    forgetting.work()
+    forgetting.hear(state(3, **more), from_before(4))
+
+    forgetting.clock.minute = 60
+    forgetting.work()
+
+    assert forgetting.people() == [JANE]
+
+
+def test_who_came_back_with_a_signed_cart_is_sent_to_whatever_comes_late(
+    forgetting: Scene,
+) -> None:
+    forgetting.klaviyo.misbehave(Cut(counted=False))
+    forgetting.hear(state(2, cart=WITH_ADDRESS))
+    forgetting.work()
+    forgetting.hear(from_before(3))
+
+    forgetting.clock.minute = 60
+    forgetting.work()
+
+    assert forgetting.people() == [JANE]
+
+
+def test_who_came_back_with_a_pushed_cart_is_sent_to_whatever_comes_late(pushing: Scene) -> None:
+    pushing.sender = pushing.employ(replace(account(RULES), person_keys=(b"a key",)))
+    pushing.klaviyo.misbehave(Cut(counted=False))
+    pushing.hear(erasure(0, email=JANE), pushed(1, WITH_ADDRESS), state(2, locale="de"))
+    pushing.work()
+    assert pushing.checkout().is_bound
+    pushing.hear(from_before(3))
+
+    pushing.clock.minute = 60
+    pushing.work()
+
+    assert pushing.people() == [JANE]
+
+
+def test_what_was_said_before_does_not_go_with_who_came_back(forgetting: Scene) -> None:
+    forgetting.klaviyo.misbehave(Cut(counted=False))
+    said = {"first_name": "Canary", "phone_number": "+4930123456"}
+    forgetting.hear(state(-2, late=3, **said), state(2, email=JANE, cart=CART))
+    forgetting.work()
+    assert b"Canary" in msgspec.json.encode(forgetting.checkout())
+    forgetting.hear(from_before(3))
+
+    forgetting.clock.minute = 60
+    forgetting.work()
+
+    assert forgetting.people() == [JANE]
+    assert b"Canary" not in forgetting.klaviyo.requests[-1].body
+    assert b"+4930123456" not in forgetting.klaviyo.requests[-1].body
 
 
 def test_an_event_that_may_have_counted_for_who_came_back_counts_for_nobody_else(

@@ -328,6 +328,21 @@ def test_whoever_an_attempt_may_have_reached_is_forgotten_though_the_cart_that_n
     assert traces(dump(tables), JANE) == []
 
 
+def test_a_number_that_was_said_before_does_not_go_on_with_whom_an_attempt_may_have_reached(
+    tables: Tables, book: Book
+) -> None:
+    take_in(book, state(0, phone_number=PHONE), state(11, email=JANE))
+    bind = partial(lost, to=Profile(email=JANE, phone_number=PHONE), is_given_up=False)
+    book.change("shop", [Change(checkout=only(book), apply=bind)], after(12))
+    take_in(book, order(5), delayed=True)
+    take_in(book, state(13, phone_number="+12125550100"))
+
+    take_in(book, erasure(10, phone_number=PHONE), delayed=True)
+
+    assert only(book).addressee == Profile(email=JANE)
+    assert traces(dump(tables), PHONE) == []
+
+
 def test_an_attempt_under_way_is_not_opened_again_by_its_answer(tables: Tables, book: Book) -> None:
     take_in(book, state(0, email=JANE))
     seen = only(book)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from sqlalchemy import Connection, delete, select
@@ -32,9 +33,12 @@ class _Asked:
         """Tell whether what was at *at* was before it."""
         return was_before(at, self.fact.received_at, delayed=self.delayed)
 
-    def is_about(self, checkout: Checkout, hashes: Collection[str]) -> bool:
-        """Tell whether somebody is named in *checkout* whom it is about."""
-        return erasures.is_about(checkout, self.fact, hashes, delayed=self.delayed)
+    def is_about(self, checkout: Checkout, hashes: Collection[str], kept: KeptCart | None) -> bool:
+        """Tell whether somebody is named in *checkout* whom it is about; its cart is *kept*."""
+        put_since = _email_since(kept, self.fact.received_at)
+        return erasures.is_about(
+            checkout, self.fact, hashes, delayed=self.delayed, cart_email=put_since
+        )
 
 
 class Erasing:
@@ -124,7 +128,8 @@ class Erasing:
         reached = {(fact.shop, fact.cart_id)} if fact.cart_id else set()
         reached |= self._named.carts(fact.shop, names, asked.came_after)
         for key, of in batch.checkouts.items():
-            if key[0] == fact.shop and any(asked.is_about(each, hashes) for each in of):
+            kept = batch.carts.get(key)
+            if key[0] == fact.shop and any(asked.is_about(each, hashes, kept) for each in of):
                 reached.add(key)
         for key, kept in batch.carts.items():
             # Also one that was put later: it may have replaced another that named them before.
@@ -205,9 +210,15 @@ class Erasing:
         delayed: bool,
         all_of_it: bool = False,
     ) -> None:
-        known = batch.checkouts.get(key, ())
-        batch.put(key, [erased(each, until, self._rules, delayed=delayed) for each in known], at)
         kept = batch.carts.get(key)
+        erase = partial(
+            erased,
+            until=until,
+            rules=self._rules,
+            delayed=delayed,
+            cart_email=_email_since(kept, until),
+        )
+        batch.put(key, [erase(each) for each in batch.checkouts.get(key, ())], at)
         if kept is not None and kept.received_at <= until:
             batch.keep_cart(key, None if all_of_it else _nobodys(kept))
         batch.forget_bodies(key)
@@ -240,6 +251,11 @@ def _marks(connection: Connection, known: Sequence[Fact]) -> Marks:
         table.c.until >= min(map(erasures.when, known)),
     )
     return {(row.shop, row.mark): row.until for row in connection.execute(query)}
+
+
+def _email_since(kept: KeptCart | None, until: datetime) -> str | None:
+    """Return whom the cart that is *kept* names, where it was put after *until*."""
+    return None if kept is None or kept.received_at <= until else kept.cart.email
 
 
 def _nobodys(kept: KeptCart) -> KeptCart:
