@@ -65,6 +65,7 @@ class Ready:
     record: bytes
     entry: bytes = b""
     address_hash: str | None = None
+    phone_hash: str | None = None
 
     @property
     def key(self) -> CheckoutKey:
@@ -83,6 +84,7 @@ class Ready:
             seen=self.checkout,
             profile=self.event.profile,
             address_hash=self.address_hash,
+            phone_hash=self.phone_hash,
             total=self.event.total,
             claim=self.claim,
             consent=self.consent,
@@ -184,6 +186,7 @@ class Enricher:
             record=record,
             entry=entry,
             address_hash=profile.hashed(self._account.rules.address_key),
+            phone_hash=profile.phone_hashed(self._account.rules.address_key),
         )
 
     def _decided(self, checkout: Checkout) -> Decided:

@@ -32,13 +32,15 @@ def bound(
     seen: Checkout,
     profile: Profile,
     address_hash: str | None = None,
+    phone_hash: str | None = None,
     total: Amount | None = None,
     claim: Compared | None = None,
     consent: Decided | None = None,
 ) -> Checkout:
     """Return *checkout* bound to *profile*, or as it is if it changed since *seen*.
 
-    *address_hash* stands for the profile's address, where that is known.
+    *address_hash* stands for the profile's address, where that is known, and *phone_hash* for its
+    number: one that it is not sent with is nothing to find it by.
     """
     if checkout != seen:
         return checkout
@@ -49,6 +51,7 @@ def bound(
         addressee=profile,
         # What is the same stays the same object: it need not be written again.
         address_hash=known if address_hash in (None, known) else address_hash,
+        phone_hash=checkout.phone_hash if phone_hash == checkout.phone_hash else phone_hash,
         total=total,
         claim=claim,
         consent=consent,

@@ -514,6 +514,32 @@ def test_who_asks_for_consent_from_today_on_sends_nothing_without_it(pushing: Sc
     assert pushing.people() == []
 
 
+# -- a number was corrected --------------------------------------------------------------
+
+
+def test_what_was_sent_is_found_by_the_number_it_was_sent_with(signing: Scene) -> None:
+    rules = replace(RULES, address_key=b"a key")
+    signing.sender = signing.employ(replace(account(rules), person_keys=(b"a key",)))
+    signing.klaviyo.misbehave(Answer(503))
+    signing.hear(state(0, email=JANE, phone_number="+4930123456", cart=CART))
+    signing.work()
+    assert signing.checkout().is_bound
+    signing.klaviyo.misbehave(Answer(400))
+    signing.hear(state(1, phone_number="+12125550100"))
+    signing.clock.minute = 30
+    signing.work()
+
+    signing.hear(replay(31, epoch=signing.checkout().epoch))
+    signing.clock.minute = 60
+    signing.work()
+    assert b"+12125550100" in signing.klaviyo.requests[-1].body
+    signing.hear(erasure(61, phone_number="+12125550100"))
+    signing.work()
+
+    assert signing.checkout().status is Status.DELIVERED
+    assert signing.checkout().erased_at == after(61)
+
+
 # -- who was erased comes back -----------------------------------------------------------
 
 MARY = "mary@shop-demo.io"

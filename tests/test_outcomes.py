@@ -1,5 +1,6 @@
 """What becomes of a checkout after an attempt to send it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial, reduce
 from itertools import accumulate
@@ -13,7 +14,7 @@ from proxy.backoff import backoff
 from proxy.checkouts import Status, Trouble, untroubled
 from proxy.facts import Fact
 from proxy.identity import Profile
-from tests.folded import OUTCOMES, SETTLE, canaries, delivered, one, statuses, to, troubled
+from tests.folded import OUTCOMES, RULES, SETTLE, canaries, delivered, one, statuses, to, troubled
 from tests.said import DENIED, GRANTED, JANE, JOHN, after, order, pushed, state
 
 
@@ -46,6 +47,16 @@ def test_what_changed_since_it_was_seen_is_not_bound() -> None:
     checkout = outcomes.bound(corrected, seen=seen, profile=Profile(email=JANE))
 
     assert checkout == corrected
+
+
+def test_what_is_sent_without_a_number_is_not_found_by_one() -> None:
+    rules = replace(RULES, address_key=b"a key")
+    known = one(state(0, email=JANE, phone_number="+4930123456"), rules=rules)
+
+    going = to(known, Profile(email=JANE))
+
+    assert known.phone_hash is not None
+    assert going.phone_hash is None
 
 
 def test_a_correction_does_not_reach_an_event_that_klaviyo_may_have_taken() -> None:
