@@ -463,9 +463,11 @@ NOS = [{"consent": replace(BARE_NO, source="canary", evidence="canary")}, {"gpc"
 def test_a_no_of_a_visit_that_goes_on_is_not_forgotten_with_who_is_erased(
     tables: Tables, book: Book, no: dict[str, Any]
 ) -> None:
-    take_in(book, state(0, email=JANE, **no), state(11, locale="de"))
+    take_in(book, state(0, email=JANE, phone_number=PHONE, **no), state(11, locale="de"))
 
-    take_in(book, erasure(10, email=JANE), state(12, email=JOHN), delayed=True)
+    take_in(book, erasure(10, email=JANE), delayed=True)
+    assert (only(book).address_hash, only(book).phone_hash) == (None, None)
+    take_in(book, state(12, email=JOHN), delayed=True)
 
     assert only(book).status is Status.CANCELLED
     assert only(book).address_hash == address_hash(JOHN, KEYS[-1])
