@@ -108,6 +108,12 @@ def _matters() -> Iterator[str]:
 
 
 def _newer(one: Word[Any] | None, other: Word[Any] | None) -> Word[Any] | None:
+    one, other = _said(one), _said(other)
     if one is None or other is None:
         return one or other
     return max(one, other, key=lambda word: word.order)
+
+
+def _said(word: Word[Any] | None) -> Word[Any] | None:
+    # Of what was kept before, silence may be a word.
+    return None if word is None or word.value is False else word

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from proxy import checkouts, consents, outcomes
@@ -11,7 +12,7 @@ from proxy.checkouts import Checkout, Status
 from proxy.consents import ConsentMode, Decided, Modes, Permission
 from proxy.facts import Consent, ConsentState, StatePosted
 from proxy.identity import Profile
-from proxy.latest import value
+from proxy.latest import Word, value
 from tests.folded import OFF, REQUIRED, RULES, SETTLE, delivered, folded, one, statuses, to
 from tests.said import DENIED, GRANTED, JANE, JOHN, NOON, after, pushed, state
 
@@ -245,6 +246,19 @@ def test_a_denial_reaches_what_earlier_visits_left_open(left: str, said: str) ->
     assert statuses(known) == [Status.CANCELLED, Status.CANCELLED]
     assert known[0].reason == "the shopper denied consent"
     assert value(known[0].latest.email) is None
+
+
+def test_a_silence_that_was_kept_as_a_word_takes_no_gpc_back_that_comes_late() -> None:
+    """Checkouts of before have one: who posted without the signal was taken to say that."""
+    known = one(state(1, email=JANE))
+    silence = Word(value=False, at=after(1), by="before")
+    of_before = msgspec.structs.replace(
+        known, latest=msgspec.structs.replace(known.latest, gpc=silence)
+    )
+
+    late = one(state(0, late=5, gpc=True), onto=[of_before])
+
+    assert late.status is Status.CANCELLED
 
 
 def test_a_browser_that_begins_to_send_gpc_is_heard_for_earlier_visits_too() -> None:
