@@ -183,11 +183,11 @@ def watched(folder: Path, faults: Callable[[], Sequence[Fault]] = tuple) -> Iter
     """Watch what this process' SQLite does in *folder* with files that it opens from now on."""
     disk = Disk(folder, faults)
     layer = _layer()
-    layer.disks.append(disk)
+    layer.begin(disk)
     try:
         yield disk
     finally:
-        layer.disks.remove(disk)
+        layer.end(disk)
 
 
 # -- in other processes ------------------------------------------------------------------
@@ -226,7 +226,7 @@ def install_from_environment() -> None:
         path = Path(os.environ[_FAULTS])
         disk = Disk(Path(os.environ[_FOLDER]), lambda: _switched_on(path))
         disk.keeps_journal = False
-        _layer().disks.append(disk)
+        _layer().begin(disk)
 
 
 def _switched_on(path: Path) -> Sequence[Fault]:
@@ -297,25 +297,42 @@ class _OpenFile:
 
 
 class _Layer:
-    """The VFS that is the default from now on; it lasts as long as the process."""
+    """The VFS that is the default while there is a disk to watch; it lasts as the process does.
+
+    Not for longer: where SQLite closes a file while Python clears up behind an error, no Python of
+    ours may be called.
+    """
 
     def __init__(self) -> None:
-        self.disks: list[Disk] = []
+        self._disks: list[Disk] = []
         self._files: dict[int, _OpenFile] = {}
         self._methods: dict[int, _Methods] = {}
-        library = ctypes.CDLL(_library_path())
-        library.sqlite3_vfs_find.restype = POINTER(_Vfs)
-        self._system: _Vfs = library.sqlite3_vfs_find(None).contents
+        self._library = ctypes.CDLL(_library_path())
+        self._library.sqlite3_vfs_find.restype = POINTER(_Vfs)
+        self._system: _Vfs = self._library.sqlite3_vfs_find(None).contents
         self._ours = _Vfs.from_buffer_copy(self._system)
         self._ours.name = b"watched"
         # Kept, or they would be collected under SQLite's hands.
         self._hooks = (_Open(self._open), _Delete(self._delete))
         self._ours.open, self._ours.delete = self._hooks
-        if library.sqlite3_vfs_register(ctypes.byref(self._ours), 1) != OK:
+
+    def begin(self, disk: Disk) -> None:
+        """Watch *disk* from now on."""
+        self._disks.append(disk)
+        self._make_default(self._ours)
+
+    def end(self, disk: Disk) -> None:
+        """Watch *disk* no longer."""
+        self._disks.remove(disk)
+        if not self._disks:
+            self._make_default(self._system)
+
+    def _make_default(self, vfs: _Vfs) -> None:
+        if self._library.sqlite3_vfs_register(ctypes.byref(vfs), 1) != OK:
             raise RuntimeError("SQLite refuses another VFS")
 
     def _disk(self, path: str) -> Disk | None:
-        return next((disk for disk in self.disks if disk.holds(path)), None)
+        return next((disk for disk in self._disks if disk.holds(path)), None)
 
     def _open(self, vfs: int, name: int | None, file: int, flags: int, out: int) -> int:
         path = "" if name is None else os.fsdecode(ctypes.string_at(name))
